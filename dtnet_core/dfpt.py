@@ -1,0 +1,259 @@
+"""Dielectric tensors from first principles with free software: run ABINIT on a crystal, restart, queue, regenerate.
+
+    from dtnet_core import dfpt
+    record = dfpt.run(structure, Path("runs/mgo"), record_id="mgo-rocksalt")
+
+A run is a folder and six stages (relax, ground, bands, ddk, response, anaddb), each an input and an output. A stage
+whose output has its closing words is never repeated, so a killed run goes on where it stopped. The set that ships
+with the kit is made and extended by ``python -m dtnet_core.dfpt build``; see ``data/open_dfpt.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Lattice, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from tqdm.auto import tqdm
+
+from . import dfpt_inputs as inputs
+from .dfpt_inputs import DFPTError, Settings
+from .dfpt_parse import completed, judge, parse, read_gap, read_structure
+
+__all__ = ["DFPTError", "build_seed", "judge", "load_set", "merge_record", "parse", "run", "run_many"]
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+SET_FILE = DATA / "open_dfpt.json.gz"
+SEED_FILE = DATA / "open_dfpt_inputs" / "seeds.json"
+STAGES = ("relax", "ground", "bands", "ddk", "response", "anaddb")
+_HEAVY = ("*_WFK", "*_1WF*", "*_DEN*", "*_POT*", "*.nc", "*.agr", "*_DS3_*", "*_DDB.nc", "*.abo0*")
+
+
+def programs() -> dict[str, str]:
+    """Paths of `abinit` and `anaddb` (environment variables DTNET_ABINIT, DTNET_ANADDB, else the search path).
+
+    Raises
+    ------
+    DFPTError : one is missing; the message names the package.
+    """
+    found = {}
+    for name in ("abinit", "anaddb"):
+        path = shutil.which(os.environ.get(f"DTNET_{name.upper()}", name))
+        if path is None:
+            raise DFPTError(
+                f"program '{name}' is not installed. Debian and Ubuntu: `apt-get install abinit libopenblas0`; conda: "
+                f"`conda install -c conda-forge abinit`; elsewhere set DTNET_{name.upper()} to its path."
+            )
+        found[name] = path
+    return found
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file through a temporary one in the same folder, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(temporary, path)
+
+
+def run_stage(folder: Path, stage: str, text: str, program: str, timeout: float | None = None) -> float:
+    """Run one program on one input unless its output is complete; returns the wall time in seconds (0: skipped).
+
+    Raises
+    ------
+    DFPTError : the program ended without its closing words; the message has the last lines of its log.
+    """
+    output, seconds_file = folder / f"{stage}.abo", folder / f"{stage}.seconds"
+    if completed(output):
+        return float(seconds_file.read_text()) if seconds_file.exists() else 0.0
+    for old in folder.glob(f"{stage}.abo*"):
+        old.unlink()
+    write_atomic(folder / f"{stage}.abi", text)
+    env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    start = time.monotonic()
+    with open(folder / f"{stage}.log", "w") as log:
+        try:
+            subprocess.run([program, f"{stage}.abi"], cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=env,
+                           stdin=subprocess.DEVNULL, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise DFPTError(f"stage '{stage}' in {folder} ran over {timeout} s; allow more or use a smaller cell.") \
+                from error
+    seconds = time.monotonic() - start
+    if not completed(output):
+        tail = "\n".join((folder / f"{stage}.log").read_text(errors="replace").splitlines()[-25:])
+        raise DFPTError(f"stage '{stage}' in {folder} did not end. Last lines of its log:\n{tail}")
+    write_atomic(seconds_file, f"{seconds:.1f}")
+    return seconds
+
+
+def run(structure: Structure, folder: Path, record_id: str, timeout: float | None = None,
+        density: float | None = None, ecut: float | None = None, keep_files: bool = False) -> dict:
+    """Relax a crystal with PBE and compute its dielectric tensors at the relaxed geometry.
+
+    Parameters
+    ----------
+    structure : any setting; the standard primitive cell of it is what is computed and stored.
+    folder : run folder; what is finished there is not computed again.
+    timeout : limit for one stage, seconds.
+    density, ecut : override the k-point density of the response part and the cutoff [hartree].
+
+    Returns
+    -------
+    dict : one record of the set (schema in `data/open_dfpt.md`), `flags` filled by `judge`.
+
+    Raises
+    ------
+    DFPTError : program or pseudopotentials missing, odd electron number, or a stage that did not end.
+    """
+    tools, folder = programs(), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = SpacegroupAnalyzer(structure, symprec=1e-3).get_primitive_standard_structure()
+    pseudos = inputs.pseudos_of(start)
+    settings = inputs.settings_for(start, pseudos)
+    if ecut:
+        settings = Settings(**{**settings.as_dict(), "ecut": ecut})
+    occupied = inputs.valence_bands(start, pseudos)
+    seconds = run_stage(folder, "relax", inputs.relax_input(start, pseudos, settings), tools["abinit"], timeout)
+    relaxed = read_structure((folder / "relax.abo").read_text(errors="replace"))
+    gap = read_gap((folder / "relaxo_EIG").read_text(), occupied)
+    if gap < 0.05:
+        raise DFPTError(f"{start.formula} has a gap of {gap:.2f} eV after relaxation: a metal in PBE, refused.")
+    settings = settings.with_mesh(*inputs.mesh(relaxed, density or inputs.response_density(gap)))
+    prefix = 'outdata_prefix "run_o"\nindata_prefix "run_i"\ntmpdata_prefix "run_t"\n'
+    for stage in inputs.DATASETS:
+        text = prefix + inputs.response_input(relaxed, pseudos, settings, stage)
+        seconds += run_stage(folder, stage, text, tools["abinit"], timeout)
+    text = 'ddb_filepath "run_o_DS4_DDB"\noutput_file "anaddb.abo"\n' + inputs.anaddb_input(len(relaxed))
+    seconds += run_stage(folder, "anaddb", text, tools["anaddb"], timeout)
+    used = {**settings.as_dict(), "pseudopotentials": {s: p.path.name for s, p in pseudos.items()},
+            "pseudopotential_package": "sparc-x-api 1.1.0 (SPMS table)", "geometry": "PBE-relaxed cell and atoms"}
+    record = {"id": record_id, **parse(folder, used, occupied), "wall_s": round(seconds, 1)}
+    if not keep_files:
+        for pattern in _HEAVY:
+            for path in folder.glob(pattern):
+                path.unlink()
+    return record
+
+
+def read_seeds(path: Path = SEED_FILE) -> dict[str, dict]:
+    """Seeds by id: each has `prototype`, `elements`, lattice parameters and free coordinates; see `build_seed`."""
+    content = json.loads(path.read_text())
+    seeds = {}
+    for line in content["seeds"]:
+        name, prototype, elements, parameters = line
+        formula_id = f"{''.join(elements).lower()}-{prototype}"
+        seeds[name or formula_id] = {"prototype": content["prototypes"][prototype], "elements": elements,
+                                     "parameters": parameters}
+    return seeds
+
+
+def build_seed(seed: dict) -> Structure:
+    """Crystal of one seed: the prototype's space group and sites with the seed's elements and parameters.
+
+    Coordinates are numbers or names of parameters; lengths in angstrom (`a`, `b`, `c`), angles in degrees (`alpha`).
+    """
+    prototype, values = seed["prototype"], {**seed["prototype"].get("defaults", {}), **seed["parameters"]}
+    a, b, c = (values.get(key, values["a"]) for key in "abc")
+    makers: dict[str, Callable[[], Lattice]] = {
+        "cubic": lambda: Lattice.cubic(a), "tetragonal": lambda: Lattice.tetragonal(a, c),
+        "hexagonal": lambda: Lattice.hexagonal(a, c), "orthorhombic": lambda: Lattice.orthorhombic(a, b, c),
+        "monoclinic": lambda: Lattice.monoclinic(a, b, c, values["beta"]),
+    }
+    species = [seed["elements"][site[0]] for site in prototype["sites"]]
+    coords = [[values[x] if isinstance(x, str) else x for x in site[1]] for site in prototype["sites"]]
+    return Structure.from_spacegroup(prototype["spacegroup"], makers[prototype["lattice"]](), species, coords)
+
+
+def load_set(path: Path = SET_FILE) -> list[dict]:
+    """Records of a set file; an absent file is an empty set."""
+    if not path.exists():
+        return []
+    with gzip.open(path, "rt") as handle:
+        return json.load(handle)
+
+
+def merge_record(record: dict, path: Path = SET_FILE) -> None:
+    """Add a record to a set file, or replace the one of the same id; atomic, sorted by id, same bytes each time."""
+    records = {r["id"]: r for r in load_set(path)}
+    records[record["id"]] = record
+    text = json.dumps([records[key] for key in sorted(records)], separators=(",", ":"))
+    write_atomic(path, gzip.compress(text.encode(), mtime=0))
+
+
+def run_many(jobs: Iterable[tuple[str, Structure]], root: Path, workers: int = 1, set_path: Path | None = None,
+             timeout: float | None = None, runner: Callable[..., dict] = run, command: str = "") -> dict[str, dict | str]:
+    """Run a queue, one job a core, with a progress bar; each finished record is merged into `set_path` at once.
+
+    A job that fails does not stop the others: its message is returned in place of the record and written to
+    `<root>/<id>/error.txt`.
+    """
+    results: dict[str, dict | str] = {}
+    with ThreadPoolExecutor(workers) as pool, tqdm(desc="DFPT", unit="crystal") as bar:
+        futures = {pool.submit(runner, s, Path(root) / key, key, timeout=timeout): key for key, s in jobs}
+        bar.reset(total=len(futures))
+        for future in as_completed(futures):
+            key = futures[future]
+            try:
+                record = future.result()
+                record["command"] = command or f"python -m dtnet_core.dfpt run {key}"
+                write_atomic(Path(root) / key / "record.json", json.dumps(record))
+                if set_path:
+                    merge_record(record, set_path)
+                results[key] = record
+            except DFPTError as error:
+                results[key] = str(error)
+                write_atomic(Path(root) / key / "error.txt", str(error))
+            bar.update()
+            bar.set_postfix_str(f"{key}: {'failed' if isinstance(results[key], str) else results[key]['flags'] or 'ok'}")
+    return results
+
+
+def _describe(record: dict) -> str:
+    rows = [f"{record['id']}: gap {record['gap_ev']} eV, flags {record['flags'] or 'none'}, {record['wall_s']} s"]
+    for name in ("eps_electronic", "eps_ionic", "eps_total"):
+        rows.append(f"  {name}: " + np.array2string(np.array(record[name]), precision=3).replace("\n", ""))
+    return "\n".join(rows)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: `run ID...` regenerates records of the set, `build` computes the missing ones, `list` shows all."""
+    parser = argparse.ArgumentParser(prog="python -m dtnet_core.dfpt", description=main.__doc__)
+    parser.add_argument("action", choices=["run", "build", "list"])
+    parser.add_argument("ids", nargs="*", help="ids of seeds (run), or a limit of ids for build")
+    parser.add_argument("--root", type=Path, default=Path("dfpt_runs"), help="folder of the run folders")
+    parser.add_argument("--set", type=Path, default=SET_FILE, help="set file to merge into")
+    parser.add_argument("--seeds", type=Path, default=SEED_FILE)
+    parser.add_argument("--workers", type=int, default=1, help="jobs at a time, one core each")
+    parser.add_argument("--timeout", type=float, default=None, help="limit of one stage, seconds")
+    parser.add_argument("--dry", action="store_true", help="print the records, leave the set file alone")
+    options = parser.parse_args(argv)
+    seeds = read_seeds(options.seeds)
+    known = {r["id"]: r for r in load_set(options.set)}
+    unknown = [key for key in options.ids if key not in seeds]
+    if unknown:
+        parser.error(f"no seed named {unknown}; `list` shows them")
+    if options.action == "list":
+        for key in seeds:
+            print(key, "-" if key not in known else known[key]["flags"] or "ok")
+        return
+    wanted = options.ids or [k for k in seeds if k not in known]
+    if options.action == "run" and not options.ids:
+        parser.error("run needs at least one id")
+    jobs = [(key, build_seed(seeds[key])) for key in wanted]
+    results = run_many(jobs, options.root, options.workers, None if options.dry else options.set, options.timeout)
+    for key, result in results.items():
+        print(f"{key}: {result}" if isinstance(result, str) else _describe(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Fill a data folder with dielectric tensors from the Materials Project.
+
+The list of materials and every page of records are kept in a folder beside the result, so that a run that was
+stopped goes on where it ended. The key is read from MP_API_KEY and appears nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tqdm.auto import tqdm
+
+from .data import DataFileError, read_json, record_to_dict, write_json_gz
+from .mp_documents import (
+    DIELECTRIC_FIELDS,
+    SUMMARY_FIELDS,
+    TASK_FIELDS,
+    get_field,
+    make_record,
+    origin_id,
+    same_id,
+)
+
+KEY_VARIABLE = "MP_API_KEY"
+_SLEEP = time.sleep
+
+
+class DownloadError(RuntimeError):
+    """A download that cannot go on; says why, and that the pages so far are kept. Never holds the key."""
+
+
+class _Secret:
+    """A key that does not show itself: not in repr, tracebacks with local variables, or messages."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "<hidden key>"
+
+    def reveal(self) -> str:
+        return self._value
+
+    def redact(self, text: str) -> str:
+        for form in {self._value, quote(self._value, safe="")}:
+            text = text.replace(form, "<hidden key>")
+        return text
+
+
+def api_key() -> _Secret:
+    """The key from the environment.
+
+    Raises
+    ------
+    DownloadError
+        When MP_API_KEY is not set; says how to get a key.
+    """
+    value = os.environ.get(KEY_VARIABLE, "").strip()
+    if not value:
+        raise DownloadError(
+            f"no Materials Project key: the environment variable {KEY_VARIABLE} is not set. Register (free) "
+            "at https://next-gen.materialsproject.org/api, copy your key, and set it: "
+            f"export {KEY_VARIABLE}=your-key"
+        )
+    return _Secret(value)
+
+
+def connect(secret: _Secret):
+    """An mp-api client that answers with plain dictionaries."""
+    from mp_api.client import MPRester  # slow import, needed by nothing else
+
+    return MPRester(api_key=secret.reveal(), use_document_model=False, mute_progress_bars=True)
+
+
+def call(
+    what: str, function: Callable[[], Any], secret: _Secret, retries: int = 5, backoff: float = 2.0
+) -> Any:
+    """Call the server, again after backoff, 2 backoff, 4 backoff ... seconds when that can help.
+
+    Raises
+    ------
+    DownloadError
+        At once when the key or the request is refused (HTTP 400 to 499 but 408 and 429); otherwise after
+        `retries` repetitions. Without the key in its text and without the client's exception behind it.
+    """
+    for attempt in range(retries + 1):
+        try:
+            return function()
+        except Exception as error:  # the client raises its own, requests' and parsers' errors
+            failure = secret.redact(f"{type(error).__name__}: {error}")[:500]
+            misused = isinstance(error, TypeError | AttributeError)
+        status = re.search(r"status code (\d{3})", failure)
+        code = int(status.group(1)) if status else 0
+        if code in (401, 403) or "valid API key" in failure:
+            raise DownloadError(
+                f"{what}: the Materials Project refused the key in {KEY_VARIABLE} ({failure}); copy it "
+                "again from https://next-gen.materialsproject.org/api"
+            )
+        if (
+            misused
+            or "does not support the request" in failure
+            or 400 <= code < 500
+            and code not in (408, 429)
+        ):
+            raise DownloadError(f"{what}: the request was refused ({failure}); is mp-api up to date?")
+        if attempt < retries:
+            _SLEEP(min(backoff * 2**attempt, 60.0))
+    raise DownloadError(
+        f"{what}: no answer from the Materials Project after {retries + 1} attempts ({failure}); check the "
+        "network (and https://status.materialsproject.org). Finished pages are kept: start again to go on"
+    )
+
+
+def download(
+    folder: str | os.PathLike,
+    name: str = "mp_tensors",
+    page_size: int = 100,
+    limit: int | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+    retries: int = 5,
+    backoff: float = 2.0,
+    client_factory: Callable[[_Secret], Any] = connect,
+) -> Path:
+    """Download every material with a dielectric tensor into ``folder/name.json.gz``.
+
+    Parameters
+    ----------
+    folder : path
+        To be named by DTNET_DATA_DIR afterwards.
+    name : str
+    page_size : int
+        Materials a page (at most 100, the server's limit for calculations).
+    limit : int, optional
+        Stop after that many materials, for a trial.
+    fresh : bool
+        Forget the pages of an earlier run.
+    progress : bool
+        Show a progress bar.
+    retries, backoff : int, float
+        See `call`; seconds.
+    client_factory : callable
+        Makes the client from the key.
+
+    Returns
+    -------
+    Path
+        The file; materials that were left out, with reasons, are in ``folder/name.skipped.json.gz``.
+
+    Raises
+    ------
+    DownloadError
+        Missing or refused key, no network, or pages of another database version.
+    """
+    if not 1 <= page_size <= 100:
+        raise ValueError(f"page_size is {page_size}; choose 1 to 100")
+    secret, folder = api_key(), Path(folder)
+    pages = folder / f".{name}.pages"
+    if fresh:
+        shutil.rmtree(pages, ignore_errors=True)
+    client = call("connecting", lambda: client_factory(secret), secret, retries, backoff)
+    index = _index(pages / "index.json.gz", client, secret, page_size, retries, backoff)
+    ids, page_size = index["material_ids"][:limit], index["page_size"]
+    records, skipped = [], []
+    for start in tqdm(range(0, len(ids), page_size), desc="pages", disable=not progress):
+        wanted = ids[start : start + page_size]
+        path = pages / f"page-{start:06d}.json.gz"
+        page = _stored(path)
+        if page is None or page["material_ids"] != wanted:
+            page = _fetch_page(client, wanted, index["database_version"], secret, retries, backoff)
+            write_json_gz(path, page)
+        records += page["records"]
+        skipped += page["skipped"]
+    write_json_gz(folder / f"{name}.skipped.json.gz", skipped)
+    write_json_gz(folder / f"{name}.json.gz", records)
+    return folder / f"{name}.json.gz"
+
+
+def _stored(path: Path) -> Any:
+    """A file of an earlier run, or None where it is missing or damaged."""
+    try:
+        return read_json(path) if path.is_file() else None
+    except DataFileError:
+        return None
+
+
+def _index(path: Path, client: Any, secret: _Secret, page_size: int, retries: int, backoff: float) -> dict:
+    """Which materials to fetch: asked for once, then kept, so that pages stay the same."""
+    version = str(getattr(client, "db_version", "") or "")
+    index = _stored(path)
+    if index is None:
+        found = call(
+            "listing materials",
+            lambda: client.materials.summary.search(
+                has_props=["dielectric"], deprecated=False, fields=["material_id"], chunk_size=1000
+            ),
+            secret, retries, backoff,
+        )  # fmt: skip
+        ids = sorted({str(get_field(doc, "material_id")) for doc in found})
+        index = {"database_version": version, "page_size": page_size, "material_ids": ids}
+        write_json_gz(path, index)
+    elif index["database_version"] != version:
+        raise DownloadError(
+            f"{path.parent} was begun with database version {index['database_version']!r}, the server has "
+            f"{version!r}; start over with fresh=True (--fresh)"
+        )
+    return index
+
+
+def _fetch_page(
+    client: Any, ids: Sequence[str], version: str, secret: _Secret, retries: int, backoff: float
+) -> dict:
+    """Records of some materials, and the ids that gave none with the reason."""
+
+    def search(what: str, rester: Any, key: str, wanted: Sequence[str], fields: list[str]) -> dict[str, Any]:
+        options = {f"{key}s": list(wanted), "fields": fields, "chunk_size": len(wanted), "num_chunks": 1}
+        docs = call(what, lambda: rester.search(**options), secret, retries, backoff) if wanted else []
+        return {same_id(get_field(doc, key)): doc for doc in docs}
+
+    published = search("dielectric", client.materials.dielectric, "material_id", ids, DIELECTRIC_FIELDS)
+    summaries = search("summary", client.materials.summary, "material_id", ids, SUMMARY_FIELDS)
+    origins = {i: origin_id(doc) for i, doc in published.items()}
+    task_ids = sorted({task for task in origins.values() if task})
+    tasks = search("tasks", client.materials.tasks, "task_id", task_ids, TASK_FIELDS)
+    records, skipped = [], []
+    for material in ids:
+        key = same_id(material)
+        task = tasks.get(same_id(origins.get(key)))
+        try:
+            record = make_record(material, published.get(key), summaries.get(key), task, version)
+            records.append(record_to_dict(record))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            skipped.append({"id": material, "reason": secret.redact(f"{type(error).__name__}: {error}")})
+    return {"material_ids": list(ids), "records": records, "skipped": skipped}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m dtnet_core.download FOLDER``"""
+    parser = argparse.ArgumentParser(description="Dielectric tensors from the Materials Project")
+    parser.add_argument("folder", help="where to write; name it in DTNET_DATA_DIR afterwards")
+    parser.add_argument("--limit", type=int, help="only so many materials")
+    parser.add_argument("--page-size", type=int, default=100)
+    parser.add_argument("--fresh", action="store_true", help="forget the pages of an earlier run")
+    options = parser.parse_args(arguments)
+    try:
+        path = download(options.folder, page_size=options.page_size, limit=options.limit, fresh=options.fresh)
+    except DownloadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(read_json(path))} records in {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

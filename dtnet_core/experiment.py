@@ -1,0 +1,301 @@
+"""One experiment: records -> features -> split -> training -> test errors, as a record of a results file.
+
+The notebooks and the command line go through `run_experiment`, so a number in `data/results/tensors.json` and one on a
+reader's screen come from the same lines. Runs that are in the results file already are skipped; a killed run goes on
+from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+
+from .data import TARGETS, Record, clean, crystal_systems, data_sha256, load_records, resolve_data_dir
+from .dataset import CrystalSet, build_set
+from .encoder import load_encoder
+from .features import Features, concatenate_channels
+from .metrics import metrics_by_system
+from .readout import DTNet, DTNetConfig
+from .results import IDENTITY, append_result, load_results, provenance
+from .splits import split_by_group, split_by_record
+from .store import FeatureStore, default_cache_dir
+from .training import TrainConfig, fit, predict
+
+MODELS = ("DTNet", "DTNet-simple")
+SPLITS = ("record", "group")
+PAPER_WIDTH = (128, 64, 32)
+"""Inner channels when several layers or encoders are concatenated: those of one SevenNet layer."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to train and test.
+
+    Attributes
+    ----------
+    target : {"electronic", "ionic", "total"}
+    features : str
+        Encoders and layers, e.g. "7net-0:4", "7net-0:0-5", "7net-0:0-5+7net-l3i5:1,3,4".
+    model : {"DTNet-simple", "DTNet"}
+        Without or with bond features.
+    split : {"record", "group"}
+        80/10/10 by record, or with the records of a formula kept together.
+    profile : {"mini", "full"}
+    width : (Cs, Cv, Ct), optional
+        See `readout.DTNetConfig`; default: `PAPER_WIDTH` for several layers, else the encoder's.
+    train : TrainConfig
+    options : dict
+        Further arguments of `readout.DTNetConfig`.
+    """
+
+    target: str = "total"
+    features: str = "7net-0:4"
+    model: str = "DTNet-simple"
+    split: str = "record"
+    profile: str = "mini"
+    width: tuple[int, int, int] | None = None
+    train: TrainConfig = field(default_factory=TrainConfig)
+    options: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("target", TARGETS), ("model", MODELS), ("split", SPLITS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        parse_features(self.features)
+
+    def identity(self, seed: int) -> dict:
+        """The keys that name a run of this experiment in a results file."""
+        encoders = parse_features(self.features)
+        layers = "+".join(spell_layers(layers) for _, layers in encoders)
+        values = (
+            self.target,
+            self.model,
+            "+".join(n for n, _ in encoders),
+            layers,
+            self.split,
+            seed,
+            self.profile,
+        )
+        return dict(zip(IDENTITY, values, strict=True))
+
+
+def parse_features(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Read "7net-0:0-2,4+7net-l3i5:3" as [("7net-0", (0, 1, 2, 4)), ("7net-l3i5", (3,))].
+
+    Raises
+    ------
+    ValueError
+        When the text does not follow that pattern.
+    """
+    parsed = []
+    for part in text.split("+"):
+        name, _, layers = part.strip().rpartition(":")
+        try:
+            chosen: list[int] = []
+            for item in layers.split(","):
+                first, _, last = item.partition("-")
+                chosen += range(int(first), int(last or first) + 1)
+        except ValueError:
+            name = ""
+        if not name or not chosen:
+            raise ValueError(
+                f"features are {text!r}; expected ENCODER:LAYERS, e.g. '7net-0:4' or '7net-0:0-5+7net-l3i5:1,3'"
+            )
+        parsed.append((name, tuple(chosen)))
+    return parsed
+
+
+def spell_layers(layers: Sequence[int]) -> str:
+    """(0, 1, 2) -> "0-2", (4,) -> "4", (1, 3) -> "1,3"."""
+    layers = list(layers)
+    if len(layers) > 2 and layers == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}-{layers[-1]}"
+    return ",".join(map(str, layers))
+
+
+def compute_features(features: str, structures: Sequence[Structure], bonds: bool = False, cache_dir: str | Path | None = None,
+                     progress: bool = True) -> list[Features]:  # fmt: skip
+    """Features of each structure for a text like "7net-0:0-5+7net-l3i5:4", through the store on disk.
+
+    Raises
+    ------
+    ValueError
+        See `parse_features` and `encoder.encode`.
+    """
+    parts = [
+        FeatureStore(load_encoder(name), cache_dir).features(structures, layers, bonds, progress)
+        for name, layers in parse_features(features)
+    ]
+    return parts[0] if len(parts) == 1 else [concatenate_channels(p) for p in zip(*parts, strict=True)]
+
+
+def load_clean(profile: str, data_dir: str | Path | None = None) -> tuple[list[Record], str]:
+    """The cleaned records of a profile's default set, and the SHA-256 of the file they came from."""
+    records = load_records(profile, data_dir=data_dir)
+    path = resolve_data_dir(profile, data_dir) / records[0].meta["file"]
+    return clean(records)[0], data_sha256(path)
+
+
+def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), results: str | Path | None = None,
+                   cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True,
+                   resume: bool = True) -> list[dict]:  # fmt: skip
+    """Train and test for each seed (which draws the split, the weights and the order of the batches).
+
+    Parameters
+    ----------
+    experiment : Experiment
+    seeds : sequence of int
+    results : path, optional
+        Results file: runs it holds are not repeated, new ones are added.
+    cache_dir : path, optional
+        For features, checkpoints and trained models; default `store.default_cache_dir()`.
+    data_dir : path, optional
+        See `data.resolve_data_dir`.
+    progress : bool
+    resume : bool
+        False: repeat runs that the results file or a checkpoint already holds.
+
+    Returns
+    -------
+    list of dict
+        One a seed, with the keys of a results record: what ran, errors on the test set, `by_system`, provenance.
+    """
+    done = (
+        {tuple(r.get(k) for k in IDENTITY): r for r in load_results(results)}
+        if results is not None and resume
+        else {}
+    )
+    runs = [done.get(tuple(experiment.identity(seed).values())) for seed in seeds]
+    if all(run is not None for run in runs):
+        return runs
+    records, checksum = load_clean(experiment.profile, data_dir)
+    features = compute_features(
+        experiment.features, [r.structure for r in records], experiment.model == "DTNet", cache_dir, progress
+    )
+    data = build_set(features, records, experiment.target)
+    systems = crystal_systems([r.structure for r in records])
+    for position, seed in enumerate(seeds):
+        if runs[position] is None:
+            runs[position] = _one_run(
+                experiment, seed, records, data, systems, checksum, cache_dir, progress, resume
+            )
+            if results is not None:
+                append_result(results, runs[position])
+    return runs
+
+
+def draw_split(experiment: Experiment, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
+    """The "train", "val" and "test" positions of one seed."""
+    return (
+        split_by_group(records, seed)
+        if experiment.split == "group"
+        else split_by_record([r.id for r in records], seed)
+    )
+
+
+def model_config(experiment: Experiment, data: CrystalSet) -> DTNetConfig:
+    """Shape of the experiment's network for the channels of `data`."""
+    several = (
+        len(parse_features(experiment.features)) > 1 or len(parse_features(experiment.features)[0][1]) > 1
+    )
+    width = experiment.width or (PAPER_WIDTH if several else None)
+    return DTNetConfig(data.channels, data.edge_channels, width, **experiment.options)
+
+
+def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, progress, resume) -> dict:
+    started = time.monotonic()
+    split = draw_split(experiment, records, seed)
+    shape = model_config(experiment, data)
+    stem = _run_file(experiment, seed, checksum, cache_dir)
+    checkpoint = stem.with_suffix(".pt")
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    found = fit(
+        data, split["train"], split["val"], seed, shape, experiment.train, checkpoint, progress=progress
+    )
+    found.model.save(
+        stem.with_suffix(".safetensors"),
+        features=experiment.features,
+        target=experiment.target,
+        seed=str(seed),
+    )
+    reference = data.target_tensors(torch.as_tensor(split["test"])).double().numpy()
+    predicted = predict(found.model, data, split["test"])
+    by_system = metrics_by_system(reference, predicted, [systems[i] for i in split["test"]])
+    scores = {k: v for k, v in by_system["all"].items() if k != "n"}
+    sizes = {f"n_{part}": len(rows) for part, rows in split.items()}
+    command = f"python -m dtnet_core.experiment --profile {experiment.profile} --features {experiment.features}" \
+              f" --target {experiment.target} --model {experiment.model} --split {experiment.split} --seeds {seed}"  # fmt: skip
+    return experiment.identity(seed) | sizes | scores | {
+        "by_system": by_system,
+        "best_epoch": found.best_epoch, "epochs": len(found.history["train"]), "stopped_early": found.stopped_early,
+        "validation_mae_ten": min(found.history["validation"]), "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
+        "parameters": sum(p.numel() for p in found.model.parameters()),
+        "settings": {"train": asdict(experiment.train), "model": asdict(shape)},
+        "data_sha256": checksum, "command": command, "wall_s": round(time.monotonic() - started, 1), **provenance(),
+    }  # fmt: skip
+
+
+def _run_file(experiment: Experiment, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
+    """Where a run keeps its checkpoint and its model, named by everything that determines it."""
+    digest = hashlib.sha256(repr((experiment, seed, checksum)).encode()).hexdigest()[:16]
+    name = f"{experiment.profile}-{experiment.target}-{experiment.model}-seed{seed}-{digest}"
+    return Path(cache_dir or default_cache_dir()) / "runs" / name
+
+
+def load_run(
+    experiment: Experiment, seed: int, cache_dir: str | Path | None = None, data_dir: str | Path | None = None
+) -> DTNet:
+    """The trained network of a finished run.
+
+    Raises
+    ------
+    FileNotFoundError
+        When that run was not made with this cache.
+    """
+    checksum = load_clean(experiment.profile, data_dir)[1]
+    return DTNet.load(_run_file(experiment, seed, checksum, cache_dir).with_suffix(".safetensors"))[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.experiment --help``."""
+    parser = argparse.ArgumentParser(
+        description="Train and test DTNet; results go to a JSON file, finished runs are skipped."
+    )
+    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
+    parser.add_argument(
+        "--features", nargs="+", default=["7net-0:4"], help="e.g. 7net-0:4 7net-0:0-5 (one experiment each)"
+    )
+    parser.add_argument("--target", nargs="+", default=["total"], choices=TARGETS)
+    parser.add_argument("--model", default="DTNet-simple", choices=MODELS)
+    parser.add_argument("--split", default="record", choices=SPLITS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--max-epochs", type=int, default=TrainConfig.max_epochs)
+    parser.add_argument("--results", default="data/results/tensors.json")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="for torch; small networks gain nothing from more"
+    )
+    parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    for features in options.features:
+        for target in options.target:
+            experiment = Experiment(target, features, options.model, options.split, options.profile,
+                                    train=TrainConfig(max_epochs=options.max_epochs))  # fmt: skip
+            for run in run_experiment(experiment, options.seeds, options.results, resume=not options.again):
+                print(
+                    f"{target:10s} {options.model} {features} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""One look for every figure: sizes, fonts, colours, panel letters, and files that are the same on every run."""
+
+from __future__ import annotations
+
+import functools
+import os
+import string
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
+"""Figure widths in inches: one column (89 mm) and the full width (183 mm) of a page."""
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+"""Okabe and Ito's eight colours, told apart by all forms of colour vision (blue, orange, green, pink, ...)."""
+
+SEQUENTIAL = "viridis"
+INK, MUTED, FAINT = "#222222", "#777777", "#DDDDDD"
+
+TARGET_LABELS = {
+    "electronic": r"electronic, $\varepsilon^\infty$",
+    "ionic": r"ionic, $\varepsilon^0$",
+    "total": r"total, $\varepsilon$",
+}
+METRIC_LABELS = {
+    "mae_ten": r"MAE$_\mathrm{ten}$",
+    "mae_mean_diag": r"MAE$_\mathrm{mean\!-\!diag}$",
+    "mae_diag": r"MAE$_\mathrm{diag}$",
+    "mae_off_diag": r"MAE$_\mathrm{off\!-\!diag}$",
+    "mae_eig": "eigenvalue MAE",
+    "mae_scalar": "scalar MAE",
+    "rmse_ten": r"RMSE$_\mathrm{ten}$",
+    "correlation": "correlation of the scalar",
+    "median_frobenius": "median Frobenius error",
+}
+
+_RC = {
+    "figure.dpi": 120,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.bottom": True,
+    "ytick.left": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,  # embed TrueType: text stays text
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dtnet",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Context in which figures get the project's look; nothing outside it changes."""
+    with sns.axes_style("ticks"), plt.rc_context(_RC), sns.color_palette(PALETTE):
+        yield
+
+
+def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator of the plot functions: draw under `style`, and hand out a figure that pyplot does not hold.
+
+    A notebook then shows the figure once, where it is returned, and no figure outlives its use.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        before = set(plt.get_fignums())
+        try:
+            with style():
+                return draw(*args, **kwargs)
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+
+    return drawn
+
+
+def letter_panels(axes: Sequence[Axes]) -> None:
+    """Write a, b, c, ... in bold at the upper left of each of `axes`."""
+    for letter, ax in zip(string.ascii_lowercase, axes, strict=False):
+        ax.set_title(letter, loc="left", fontweight="bold", fontsize=9)
+
+
+def save(fig: Figure, path: str | os.PathLike) -> tuple[Path, Path]:
+    """Write a figure as PNG (200 dpi) and PDF, atomically and without timestamps: same figure, same bytes.
+
+    Parameters
+    ----------
+    fig : matplotlib Figure
+    path : path
+        With or without a suffix; missing folders are made.
+
+    Returns
+    -------
+    tuple of Path
+        The PNG and the PDF file.
+    """
+    path = Path(path)
+    stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+    written = []
+    for kind, fields in metadata.items():
+        target = stem.with_name(f"{stem.name}.{kind}")
+        handle, temporary = tempfile.mkstemp(dir=stem.parent, prefix=f".{stem.name}.", suffix=".tmp")
+        try:
+            with style(), os.fdopen(handle, "wb") as file:
+                fig.savefig(file, format=kind, dpi=200, metadata=fields)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        written.append(target)
+    return tuple(written)

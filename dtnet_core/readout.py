@@ -1,0 +1,290 @@
+"""DTNet's equivariant readout: features of atoms (and bonds) in, a symmetric 3x3 tensor a crystal out (Eqs. 8-27).
+
+Everything acts on channels; Cartesian components are never mixed except by norms, products with invariants and the
+outer product of Eq. 27. So the output turns with the crystal, exactly, for every rotation and reflection.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .features import Features, Packed, from_mandel, mandel_outer
+from .reduce import segment_sum
+
+NORM_FLOOR = 1e-6
+
+
+def safe_norm(x: Tensor, dim: int) -> Tensor:
+    """Euclidean norm sqrt(x.x + c^2) - c with c = 1e-6: zero at zero, with gradient zero there instead of NaN."""
+    return (x.square().sum(dim) + NORM_FLOOR**2).sqrt() - NORM_FLOOR
+
+
+class MLP(nn.Sequential):
+    """xi^K of Eq. 11: K linear layers, SiLU (and dropout) between them, none after the last."""
+
+    def __init__(self, n_in: int, hidden: int, n_out: int, k: int, dropout: float):
+        layers: list[nn.Module] = []
+        for i in range(k):
+            layers.append(nn.Linear(n_in if i == 0 else hidden, n_out if i == k - 1 else hidden))
+            if i < k - 1:
+                layers += [nn.SiLU(), nn.Dropout(dropout)]
+        super().__init__(*layers)
+
+
+class GatedMLP(nn.Module):
+    """phi^K of Eq. 12: an MLP times the sigmoid of another."""
+
+    def __init__(self, n_in: int, hidden: int, n_out: int, k: int, dropout: float):
+        super().__init__()
+        self.value = MLP(n_in, hidden, n_out, k, dropout)
+        self.gate = MLP(n_in, hidden, n_out, k, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.value(x) * torch.sigmoid(self.gate(x))
+
+
+class EquivariantBlock(nn.Module):
+    """Interaction of ranks 0, 1 and 2 at each atom, with its bonds where there are any (Eqs. 13-23).
+
+    Where the paper leaves room, this is what is done:
+
+    - Eq. 20 prints plus signs inside `concat`: the scalars and the norms are concatenated.
+    - Eq. 21 names a_v3 twice: the second is the gate of the tensors, a_t3 of Eq. 23.
+    - Eq. 20 takes norms of a_t2, which no equation defines: there are no rank-2 bond features, so a_t2 = a_t1.
+    - The norms of Eq. 20 have no gradient at zero, where symmetry puts many vectors: `safe_norm`.
+    - A residual connection on all three ranks, as in the authors' released readout, though no equation shows it;
+      ``residual=False`` gives the equations to the letter.
+    - Dropout acts on hidden scalars only; on vectors or tensors it would be allowed channel-wise but is not used.
+
+    Parameters
+    ----------
+    channels : (Cs, Cv, Ct)
+    edge_channels : (Cbs, Cbv), optional
+        Without it Eqs. 14 and 17-19 fall away (DTNet-simple).
+    hidden : int
+    k : int
+        Layers of each MLP.
+    dropout : float
+    residual : bool
+    """
+
+    def __init__(self, channels: tuple[int, int, int], edge_channels: tuple[int, int] | None, hidden: int, k: int,
+                 dropout: float, residual: bool):  # fmt: skip
+        super().__init__()
+        cs, cv, ct = self.channels = tuple(channels)
+        self.residual = residual
+        self.scalars = MLP(cs, hidden, hidden, k, dropout)  # Eq. 13
+        self.vectors = nn.Linear(cv, 2 * cv, bias=False)  # L_av1 of Eq. 15 and L_av2 of Eq. 22
+        self.tensors = nn.Linear(ct, 2 * ct, bias=False)  # L_at1 of Eq. 16 and L_at2 of Eq. 23
+        self.mix = MLP(hidden + cv + ct, hidden, cs + cv + ct, k, dropout)  # Eq. 20
+        if edge_channels is not None:
+            self.edge_scalars = MLP(edge_channels[0], hidden, hidden, k, dropout)  # Eq. 14
+            self.edge_vectors = nn.Linear(edge_channels[1], cv, bias=False)  # Eq. 17
+
+    def forward(
+        self, s: Tensor, v: Tensor, t: Tensor, edges: tuple[Tensor, Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[N, Cs], [N, 3, Cv], [N, 6, Ct] and bonds (receiver [E], [E, Cbs], [E, 3, Cbv]) -> the same three shapes."""
+        inner = self.scalars(s)  # [N, hidden]
+        v_norm, v_gated = self.vectors(v).chunk(2, dim=-1)  # [N, 3, Cv] each
+        t_norm, t_gated = self.tensors(t).chunk(2, dim=-1)  # [N, 6, Ct] each
+        if edges is not None:  # Eqs. 18 and 19
+            receiver, b_s, b_v = edges
+            inner = inner + segment_sum(self.edge_scalars(b_s), receiver, len(s))
+            v_norm = v_norm + segment_sum(self.edge_vectors(b_v), receiver, len(s))
+        mixed = self.mix(torch.cat([inner, safe_norm(v_norm, 1), safe_norm(t_norm, 1)], -1))  # Eq. 20
+        s_new, v_gate, t_gate = mixed.split(self.channels, dim=-1)  # Eq. 21
+        v_new = torch.sigmoid(v_gate)[:, None] * v_gated  # Eq. 22
+        t_new = torch.sigmoid(t_gate)[:, None] * t_gated  # Eq. 23
+        if self.residual:
+            return s + s_new, v + v_new, t + t_new
+        return s_new, v_new, t_new
+
+
+@dataclass(frozen=True)
+class DTNetConfig:
+    """Shape of a DTNet; the defaults are the paper's (Section 5.3).
+
+    Attributes
+    ----------
+    channels : (Cs, Cv, Ct)
+        Of the encoder's features.
+    edge_channels : (Cbs, Cbv) or None
+        Of the bonds: given, the model is the paper's DTNet; None, its DTNet-simple.
+    width : (Cs, Cv, Ct) or None
+        Channels inside; other than the encoder's, a linear map per rank comes first. None: the encoder's.
+    hidden, blocks, k_block, k_readout, dropout, residual
+        Latent width, number of equivariant blocks, K of the blocks' and the readout's MLPs, dropout, residuals.
+    """
+
+    channels: tuple[int, int, int]
+    edge_channels: tuple[int, int] | None = None
+    width: tuple[int, int, int] | None = None
+    hidden: int = 128
+    blocks: int = 2
+    k_block: int = 2
+    k_readout: int = 3
+    dropout: float = 0.2
+    residual: bool = True
+
+
+class DTNet(nn.Module):
+    """The dielectric tensor network: Features -> [B, 3, 3], symmetric, O(3)-equivariant, intensive.
+
+    Inputs are divided by one number a channel, fitted to the training set (`fit_scales`); so is the output, which
+    starts from the training set's typical isotropic tensor instead of from zero. Neither touches equivariance.
+
+    Parameters
+    ----------
+    config : DTNetConfig
+    """
+
+    def __init__(self, config: DTNetConfig):
+        super().__init__()
+        self.config = config
+        cs, cv, ct = config.channels
+        self.register_buffer("scalar_mean", torch.zeros(cs))
+        self.register_buffer("scalar_scale", torch.ones(cs))
+        self.register_buffer("vector_scale", torch.ones(cv))
+        self.register_buffer("tensor_scale", torch.ones(ct))
+        self.register_buffer("output_mean", torch.zeros(()))
+        self.register_buffer("output_scale", torch.ones(()))
+        if config.edge_channels is not None:
+            self.register_buffer("edge_mean", torch.zeros(config.edge_channels[0]))
+            self.register_buffer("edge_scalar_scale", torch.ones(config.edge_channels[0]))
+            self.register_buffer("edge_vector_scale", torch.ones(config.edge_channels[1]))
+        inside = tuple(config.width or config.channels)
+        self.project = None
+        if config.width is not None:
+            self.project = nn.ModuleList(
+                [nn.Linear(cs, inside[0]), nn.Linear(cv, inside[1], False), nn.Linear(ct, inside[2], False)]
+            )
+        self.blocks = nn.ModuleList(
+            EquivariantBlock(
+                inside, config.edge_channels, config.hidden, config.k_block, config.dropout, config.residual
+            )
+            for _ in range(config.blocks)
+        )
+        self.scalar_out = GatedMLP(inside[0], config.hidden, 1, config.k_readout, config.dropout)  # Eq. 24
+        self.vector_out = nn.Linear(inside[1], 1, bias=False)  # Eq. 25
+        self.tensor_out = nn.Linear(inside[2], 1, bias=False)  # Eq. 26
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.weight.numel():
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @torch.no_grad()
+    def fit_scales(self, packed: Packed, targets: Tensor) -> None:
+        """Set the input and output scales from the training set.
+
+        Parameters
+        ----------
+        packed : Packed
+        targets : Tensor, [B, 3, 3]
+        """
+        self.scalar_mean.copy_(packed.scalars.mean(0))
+        self.scalar_scale.copy_(_positive(packed.scalars.std(0, correction=0)))
+        self.vector_scale.copy_(_positive(packed.vectors.square().mean((0, 1)).sqrt()))
+        self.tensor_scale.copy_(_positive(packed.tensors.square().mean((0, 1)).sqrt()))
+        if packed.edges is not None:
+            _, b_s, b_v = packed.edges
+            self.edge_mean.copy_(b_s.mean(0))
+            self.edge_scalar_scale.copy_(_positive(b_s.std(0, correction=0)))
+            self.edge_vector_scale.copy_(_positive(b_v.square().mean((0, 1)).sqrt()))
+        isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1)  # [B]
+        self.output_mean.copy_(isotropic.median())
+        self.output_scale.copy_(_positive((isotropic - isotropic.median()).abs().mean()))
+
+    def forward(self, features: Features | Packed) -> Tensor:
+        """Dielectric tensors [B, 3, 3] (dimensionless), in the Cartesian frame of the features.
+
+        Raises
+        ------
+        ValueError
+            When the features' channels are not the model's.
+        """
+        packed = features.pack() if isinstance(features, Features) else features
+        return from_mandel(self.forward_mandel(packed))
+
+    def forward_mandel(self, packed: Packed) -> Tensor:
+        """The same as [B, 6] in Mandel's notation."""
+        self._check(packed)
+        s = (packed.scalars - self.scalar_mean) / self.scalar_scale  # [N, Cs]
+        v = packed.vectors / self.vector_scale  # [N, 3, Cv]
+        t = packed.tensors / self.tensor_scale  # [N, 6, Ct]
+        edges = None
+        if self.config.edge_channels is not None:
+            receiver, b_s, b_v = packed.edges
+            edges = (receiver, (b_s - self.edge_mean) / self.edge_scalar_scale, b_v / self.edge_vector_scale)
+        if self.project is not None:
+            s, v, t = (linear(x) for linear, x in zip(self.project, (s, v, t), strict=True))
+        for block in self.blocks:
+            s, v, t = block(s, v, t, edges)
+        a_s = self.scalar_out(s)  # [N, 1]
+        a_v = self.vector_out(v)[..., 0]  # [N, 3]
+        a_t = self.tensor_out(t)[..., 0]  # [N, 6]
+        identity = a_s.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        atoms = (a_s * identity + mandel_outer(a_v) + a_t) * packed.weights[:, None]  # Eq. 27, [N, 6]
+        six = segment_sum(atoms, packed.crystal, packed.n_crystals)  # [B, 6]
+        if packed.projectors is not None:
+            six = torch.einsum("bij,bj->bi", packed.projectors, six)
+        return six * self.output_scale + self.output_mean * identity
+
+    def _check(self, packed: Packed) -> None:
+        channels = (packed.scalars.shape[-1], packed.vectors.shape[-1], packed.tensors.shape[-1])
+        if channels != tuple(self.config.channels):
+            raise ValueError(
+                f"the model takes {tuple(self.config.channels)} scalar, vector and tensor channels, the features have "
+                f"{channels}: were they made with the same encoder and layers?"
+            )
+        if self.config.edge_channels is not None and packed.edges is None:
+            raise ValueError(
+                "this DTNet takes bond features: encode with bonds=True, or use DTNet-simple (edge_channels=None)"
+            )
+
+    def save(self, path: str | Path, **metadata: str) -> None:
+        """Write weights and configuration to one safetensors file, atomically."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        state = {k: v.contiguous() for k, v in self.state_dict().items()}
+        save_file(state, temporary, metadata={"config": json.dumps(asdict(self.config)), **metadata})
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> tuple[DTNet, dict[str, str]]:
+        """The model and the metadata of a file that `save` wrote; runs no code from the file.
+
+        Raises
+        ------
+        FileNotFoundError
+        ValueError
+            When the file is not a DTNet checkpoint.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such checkpoint; train one first or check the path")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = dict(file.metadata() or {})
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            config = json.loads(metadata.pop("config"))
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}: not a DTNet checkpoint ({error})") from error
+        model = cls(DTNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+        model.load_state_dict(state)
+        return model.eval(), metadata
+
+
+def _positive(scale: Tensor) -> Tensor:
+    """Replace scales of channels that never vary by one."""
+    return torch.where(scale > 1e-8, scale, torch.ones_like(scale))

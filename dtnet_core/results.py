@@ -1,0 +1,257 @@
+"""The results files (`data/results/*.json`): append, load, tabulate, and say where a number came from.
+
+A results file is a JSON list of records, one for each run. Numbers shown anywhere are read from these files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+IDENTITY = ("target", "model", "encoder", "layer", "split", "seed", "profile")
+"""Keys that name a run; a record equal in all of them replaces the older one."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+_OUTPUTS = ("data/results", "figures")  # what runs write: a change there does not change the code that ran
+
+
+def _plain(value):
+    """`value` as plain JSON: NumPy and torch values become numbers and lists, NaN and infinities null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, torch tensors
+        value = value.tolist()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be stored in a results file")
+
+
+def _identity(record: Mapping) -> str:
+    """The `IDENTITY` of a record as text, so that lists (several layers) compare, too."""
+    return json.dumps([record.get(key) for key in IDENTITY], sort_keys=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock of a results file (a side file, as the file itself is replaced)."""
+    with open(path.with_name(f".{path.name}.lock"), "w") as side:
+        fcntl.flock(side, fcntl.LOCK_EX)
+        yield
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Write `value` as indented JSON, atomically; NumPy values are converted, NaN becomes null.
+
+    Parameters
+    ----------
+    path : path
+        Parent folders are made.
+    value : nested dicts and lists of plain, NumPy or torch values
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_results(path: str | os.PathLike) -> list[dict]:
+    """Records of a results file; an empty list when there is no such file yet.
+
+    Raises
+    ------
+    ValueError
+        When the file is not a JSON list of objects.
+    """
+    path = Path(path)
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); restore it, or move it away first") from None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise ValueError(f"{path} must hold a JSON list of objects, got {type(records).__name__}")
+    return records
+
+
+def append_result(path: str | os.PathLike, record: Mapping) -> None:
+    """Add one run to a results file, or replace the run of the same `IDENTITY`; safe among processes.
+
+    Parameters
+    ----------
+    path : path
+        Made when missing. The records are kept sorted by identity, whatever order the runs end in.
+    record : mapping
+        Holds at least one of the `IDENTITY` keys; a missing one counts as null.
+
+    Raises
+    ------
+    ValueError
+        When the record has no identity, or the file is broken (it is then left as it is).
+    """
+    path, record = Path(path), _plain(record)
+    if not any(record.get(key) is not None for key in IDENTITY):
+        raise ValueError(f"the record has none of the keys {', '.join(IDENTITY)}; it has {sorted(record)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        records = {_identity(old): old for old in load_results(path)}
+        records[_identity(record)] = record
+        write_json(path, [records[key] for key in sorted(records)])
+
+
+def results_table(
+    results: Sequence[Mapping],
+    group: Sequence[str] = ("target", "model", "encoder", "layer"),
+    metrics: Sequence[str] = ("mae_ten",),
+    paper: Mapping | None = None,
+) -> pd.DataFrame:
+    """Mean and standard deviation over seeds of each group of runs.
+
+    Parameters
+    ----------
+    results : sequence of records
+        As `load_results` returns them. Choose one profile and one kind of split before.
+    group : sequence of str
+        Keys that tell the groups apart; the table is sorted by them.
+    metrics : sequence of str
+        Keys to average; a record without one of them is left out of that average.
+    paper : mapping, optional
+        `data/paper/table2.json`: adds its MAE_ten of the same target and model, over all systems.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns: `group`, `runs`, for each metric `<metric>` and `<metric>_std` (sample standard deviation;
+        NaN for one run), and with `paper` also `paper` and `paper_std` (NaN where it has no such row).
+
+    Raises
+    ------
+    ValueError
+        When `results` is empty.
+    """
+    if not results:
+        raise ValueError("there are no results to tabulate; run the notebooks or the run matrix first")
+    rows = pd.DataFrame([{key: _text(record.get(key)) for key in group} for record in results])
+    for metric in metrics:
+        values = [record.get(metric) for record in results]
+        rows[metric] = np.array([math.nan if value is None else value for value in values], dtype=float)
+    grouped = rows.groupby(list(group), sort=True)
+    table = grouped.size().rename("runs").reset_index()
+    for metric in metrics:
+        table[metric] = grouped[metric].mean().to_numpy()
+        table[f"{metric}_std"] = grouped[metric].std(ddof=1).to_numpy()
+    if paper is not None:
+        cells = [_paper_cell(paper, row.get("target"), row.get("model")) for row in table.to_dict("records")]
+        table[["paper", "paper_std"]] = np.array(cells, dtype=float)
+    return table
+
+
+def format_table(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """A `results_table` for reading: each value and its deviation joined to "0.368 ± 0.063", "-" for none."""
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if name.endswith("_std") and name.removesuffix("_std") in table:
+            continue
+        if f"{name}_std" in table:
+            pairs = zip(table[name], table[f"{name}_std"], strict=True)
+            shown[name] = [_plus_minus(value, deviation, digits) for value, deviation in pairs]
+        else:
+            shown[name] = table[name]
+    return shown
+
+
+def _text(value) -> str:
+    """A group key as a sortable label: 4 -> "4", several layers [1, 3] -> "1+3", missing -> "-"."""
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _plus_minus(value: float, deviation: float, digits: int) -> str:
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if np.isfinite(deviation) else "")
+
+
+def _paper_cell(paper: Mapping, target: str | None, model: str | None) -> tuple[float, float]:
+    """(mean, std) that the paper prints for a target and model over all systems; NaN when it has none."""
+    cells = paper["mae_ten"].get(target, {}).get("all", {})
+    cell = {name.lower(): cell for name, cell in cells.items()}.get(str(model).lower())
+    return (cell["mean"], cell["std"]) if cell else (math.nan, math.nan)
+
+
+def provenance() -> dict[str, str]:
+    """Where a number comes from: code, hardware and versions, without names of machines or people.
+
+    Returns
+    -------
+    dict
+        `commit` (of this project's own checkout, "-dirty" when tracked files other than results and figures
+        changed, "unknown" outside git), `hardware` (processor model, cores, accelerator), `python`, `torch`.
+    """
+    import torch  # here, as reading results needs no torch
+
+    return {
+        "commit": _commit(_ROOT),
+        "hardware": _hardware(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Output of a git command in `root`; None when git is missing or fails."""
+    options = {"capture_output": True, "text": True, "timeout": 60}
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], check=False, **options)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _commit(root: Path) -> str:
+    top, head = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "HEAD")
+    if not top or not head or Path(top).resolve() != root:  # an installed copy inside some other checkout
+        return "unknown"
+    excluded = [f":(exclude){folder}" for folder in _OUTPUTS]
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *excluded)
+    return f"{head}-dirty" if changed != "" else head
+
+
+def _hardware() -> str:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {cores} cores{accelerator}"

@@ -1,0 +1,271 @@
+"""SevenNet potentials as encoders with exact O(3) features (weights inside the `sevenn` wheel, MIT licence)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+from e3nn import o3
+from pymatgen.core import Element, Structure
+from torch import Tensor
+
+from .encoder import SEVENNET_NAMES
+from .features import Features, concatenate_crystals
+from .graph import Graph, batches_by_edges
+from .structures import validate_structure
+
+EDGE_CHANNELS = 16
+"""Bond channels kept of each rank; the messages of a layer have hundreds (see `SevenNet.encode_layers`)."""
+DEFAULT_MAX_EDGES = 1_000
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _restore_double_constants(module: torch.nn.Module) -> None:
+    """Recompute the Clebsch-Gordan constants that a float32 build rounded."""
+    for name, buffer in module.named_buffers():
+        leaf = name.rsplit(".", 1)[-1]
+        if leaf.startswith("_w3j_"):
+            buffer.copy_(o3.wigner_3j(*map(int, leaf.split("_")[2:]), dtype=torch.float64))
+
+
+def _weights_version(model: torch.nn.Module, *extra: str) -> str:
+    """Short hash of every parameter: the address of features computed with these weights."""
+    digest = hashlib.sha256("|".join(extra).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+class SevenNet:
+    """Encoder of the SevenNet family (MIT licence), with exact O(3) features.
+
+    These networks are trained with SO(3) labels and mix parities: a deep layer's vectors carry a few percent of
+    pseudovector. Features here are (f(R) + (-1)^l f(-R)) / 2, computed from the crystal and its inversion, so vectors
+    are exactly odd and tensors exactly even. The first layer is exact as it is and is computed once.
+
+    Parameters
+    ----------
+    name : {"7net-0", "7net-l3i5", "7net-mf-0"}
+    dtype : torch.dtype
+        float32, or float64 for tests of equivariance (constants are then rebuilt in double).
+    modality : str, optional
+        For multi-fidelity weights: "PBE" (default) or "R2SCAN".
+    max_edges : int
+        Bonds in a batch. Small batches stay in the processor's cache: 1,000 bonds are faster than 10,000.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or modality.
+    """
+
+    def __init__(self, name: str = "7net-0", dtype: torch.dtype = torch.float32, modality: str | None = None,
+                 max_edges: int = DEFAULT_MAX_EDGES):  # fmt: skip
+        if name not in SEVENNET_NAMES:
+            raise ValueError(
+                f"no SevenNet weights called {name!r} come with the wheel; choose from {SEVENNET_NAMES}"
+            )
+        with warnings.catch_warnings(), _default_dtype(torch.float32):
+            warnings.simplefilter("ignore")
+            from sevenn.util import load_checkpoint  # slow import, noisy
+
+            checkpoint = load_checkpoint(name)
+            model = checkpoint.build_model()
+        self.name, self.dtype, self.max_edges = name, dtype, max_edges
+        self.cutoff = float(checkpoint.config["cutoff"])
+        n_layers = int(checkpoint.config["num_convolution_layer"])
+        self.layers = tuple(range(n_layers + 1))
+        modalities = model.modal_map or {}
+        self.modality = (modality or "PBE") if modalities else None
+        if modality is not None and modality not in modalities:
+            raise ValueError(f"{name} has modalities {sorted(modalities) or 'none'}, not {modality!r}")
+        self._modal = modalities.get(self.modality)
+        self._index = (
+            model.z_to_onehot_tensor
+        )  # [120] atomic number -> row of the embedding, -1 where unsupported
+        self.elements = frozenset(Element.from_Z(int(z)).symbol for z in model.type_map)
+        self.version = _weights_version(model, "v1", str(dtype), str(self.modality))
+        self._irreps = {n: _out_irreps(model, n) for n in self.layers}
+        modules = dict(model.named_children())
+        self._modules = {k: m.to(dtype).eval().requires_grad_(False) for k, m in modules.items()}
+        if dtype == torch.float64:
+            for module in self._modules.values():
+                _restore_double_constants(module)
+        self._to_cartesian = (
+            o3.wigner_3j(1, 1, 2, dtype=torch.float64).mul(5**0.5).permute(2, 0, 1).to(dtype)
+        )  # [5, 3, 3]
+
+    def channels(self, layer: int) -> tuple[int, int, int]:
+        """(Cs, Cv, Ct) of a layer."""
+        return tuple(sum(m for m, ir in self._irreps[layer] if ir.l == l) for l in (0, 1, 2))
+
+    def encode_layers(
+        self, structures: Sequence[Structure], layers: Sequence[int], bonds: bool = False
+    ) -> dict[int, Features]:
+        """Features of each of `layers`, for all crystals as one batch.
+
+        Bonds have no lasting state in these networks. Their stand-in for layer n are the messages of its convolution
+        before they are summed (with the radial basis values among the scalars), of each rank mixed down to
+        `EDGE_CHANNELS` channels by a fixed random orthogonal matrix, which commutes with rotations.
+
+        Parameters
+        ----------
+        structures : sequence of pymatgen Structure
+        layers : sequence of int
+            Of `self.layers`; 0 is the embedding, without vectors, tensors and bonds.
+        bonds : bool
+
+        Returns
+        -------
+        dict of int to Features
+
+        Raises
+        ------
+        structures.InvalidStructureError
+            For a structure with unsupported elements, disorder, overlapping atoms, no atoms, NaN.
+        """
+        for position, structure in enumerate(structures):
+            validate_structure(structure, elements=self.elements, name=f"structure {position}")
+        parts: dict[int, list[Features]] = {n: [] for n in layers}
+        with torch.inference_mode():
+            for graph in batches_by_edges(structures, self.cutoff, self.max_edges):
+                for n, features in self._encode_graph(graph, tuple(layers), bonds).items():
+                    parts[n].append(features)
+        return {n: concatenate_crystals(p) for n, p in parts.items()}
+
+    def _encode_graph(self, graph: Graph, layers: tuple[int, ...], bonds: bool) -> dict[int, Features]:
+        run, embed = self._modules, self._embed(graph)
+        odd = _odd_slots(run["edge_embedding"].spherical.irreps_out)
+        mirrored_sh = torch.where(odd, -embed["edge_attr"], embed["edge_attr"])
+        blocks: dict[int, Features] = {}
+        if 0 in layers:
+            blocks[0] = self._features(graph, 0, embed["x"])
+        state = mirror = embed["x"]
+        for n in range(1, max(layers) + 1):
+            keep = bonds and n in layers
+            state, messages = self._layer(n, state, embed, embed["edge_attr"], keep)
+            if n == 1:  # scalars in: exact, the mirror image only changes signs
+                mirror = torch.where(_odd_slots(self._irreps[1]), -state, state)
+                mirrored_messages = None
+            else:
+                mirror, mirrored_messages = self._layer(n, mirror, embed, mirrored_sh, keep)
+            if n in layers:
+                clean = _project_parity(state, mirror, self._irreps[n])
+                blocks[n] = self._features(graph, n, clean)
+                if keep:
+                    blocks[n] = self._with_bonds(blocks[n], n, graph, embed, messages, mirrored_messages)
+        return blocks
+
+    def _embed(self, graph: Graph) -> dict[str, Tensor]:
+        """Run what comes before the layers: spherical harmonics, radial basis, embedding of the elements."""
+        rows = self._index[graph.numbers]
+        data = {
+            "x": rows, "edge_vec": graph.edge_vectors.to(self.dtype), "edge_index": graph.edge_index.flip(0),
+            "batch": graph.crystal, "atomic_numbers": graph.numbers,
+        }  # fmt: skip
+        if self._modal is not None:
+            data["modal_type"] = torch.full((len(graph.n_atoms),), self._modal)
+        for name, module in self._modules.items():
+            data = module(data)
+            for key in ("x", "node_attr"):
+                if key in data and data[key].is_floating_point():
+                    data[key] = data[key].to(self.dtype)  # the one-hot is float32 whatever the model is
+            if name == "onehot_to_feature_x":
+                return data
+        raise RuntimeError(f"{self.name}: this version of sevenn names its modules differently")
+
+    def _layer(
+        self, n: int, x: Tensor, embed: dict[str, Tensor], sh: Tensor, keep_messages: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """One message-passing layer: node features [N, irreps] in and out, and its messages [E, irreps] if asked for."""
+        data = dict(embed, x=x, edge_attr=sh)
+        kept: list[Tensor] = []
+        hook = None
+        if keep_messages:
+            convolution = self._modules[f"{n - 1}_convolution"].convolution
+            hook = convolution.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            for name, module in self._modules.items():
+                if name.startswith(f"{n - 1}_"):
+                    data = module(data)
+        finally:
+            if hook is not None:
+                hook.remove()
+        return data["x"], kept[0] if kept else None
+
+    def _features(self, graph: Graph, n: int, x: Tensor) -> Features:
+        """Split [N, irreps] by rank; l = 3 and higher are left out."""
+        ranks = _split_ranks(x, self._irreps[n])
+        tensors = torch.einsum("ncm,mij->ncij", ranks[2], self._to_cartesian)
+        return Features(ranks[0][..., 0], ranks[1], tensors, graph.n_atoms)
+
+    def _with_bonds(
+        self, features: Features, n: int, graph: Graph, embed: dict, messages: Tensor, mirrored: Tensor | None
+    ) -> Features:
+        irreps = self._modules[f"{n - 1}_convolution"].convolution.irreps_out
+        clean = messages if mirrored is None else _project_parity(messages, mirrored, irreps)
+        ranks = _split_ranks(clean, irreps)
+        mixed = [
+            torch.einsum("ecm,kc->ekm", ranks[l], _fixed_mix(ranks[l].shape[1], EDGE_CHANNELS).to(clean))
+            for l in (0, 1)
+        ]
+        scalars = torch.cat([mixed[0][..., 0], embed["edge_embedding"]], 1)  # [E, EDGE_CHANNELS + radial]
+        return Features(
+            features.scalars,
+            features.vectors,
+            features.tensors,
+            features.n_atoms,
+            graph.edge_index,
+            scalars,
+            mixed[1],
+        )
+
+
+def _out_irreps(model: torch.nn.Module, layer: int) -> o3.Irreps:
+    if layer == 0:
+        return o3.Irreps(str(model.get_submodule("onehot_to_feature_x").linear.irreps_out))
+    return o3.Irreps(str(model.get_submodule(f"{layer - 1}_equivariant_gate").gate.irreps_out))
+
+
+def _odd_slots(irreps: o3.Irreps) -> Tensor:
+    """[irreps.dim] bool: components that change sign when all positions do (odd l)."""
+    return torch.cat([torch.full((m * ir.dim,), ir.l % 2 == 1) for m, ir in irreps])
+
+
+def _project_parity(x: Tensor, mirror: Tensor, irreps: o3.Irreps) -> Tensor:
+    """(f(R) + (-1)^l f(-R)) / 2 for x = f(R), mirror = f(-R)."""
+    return (x + torch.where(_odd_slots(irreps), -mirror, mirror)) / 2
+
+
+def _split_ranks(x: Tensor, irreps: o3.Irreps) -> list[Tensor]:
+    """[N, irreps] -> for l = 0, 1, 2 the channels [N, C, 2l + 1]."""
+    parts: list[list[Tensor]] = [[], [], []]
+    for (mul, ir), where in zip(irreps, irreps.slices(), strict=True):
+        if ir.l <= 2:
+            parts[ir.l].append(x[:, where].reshape(len(x), mul, ir.dim))
+    return [torch.cat(p, 1) if p else x.new_zeros(len(x), 0, 2 * l + 1) for l, p in enumerate(parts)]
+
+
+@lru_cache(maxsize=16)
+def _fixed_mix(n_in: int, n_out: int) -> Tensor:
+    """[n_out, n_in] with orthonormal rows, the same on every machine."""
+    if n_in == 0:
+        return torch.zeros(0, 0)
+    random = torch.randn(
+        n_in, min(n_out, n_in), generator=torch.Generator().manual_seed(n_in), dtype=torch.float64
+    )
+    return torch.linalg.qr(random).Q.T

@@ -1,0 +1,225 @@
+"""Crystal symmetry in the Cartesian frame of a structure: point group, orbits, crystal system.
+
+A dielectric tensor is only meaningful together with the frame its crystal was given in. Everything here
+therefore works with the structure as it stands: no standard setting, no rotation. The symmetry search itself
+is spglib's.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints retries that succeed; failures still raise
+
+import numpy as np
+import spglib
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+CRYSTAL_SYSTEMS = ("cubic", "hexagonal", "monoclinic", "orthorhombic", "tetragonal", "triclinic", "trigonal")
+"""The seven crystal systems in the order of the paper's Table 2."""
+
+_LAST_SPACE_GROUP = (
+    (2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"),
+    (167, "trigonal"), (194, "hexagonal"), (230, "cubic"),
+)  # fmt: skip
+
+
+def _cell(structure: Structure) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """The structure as spglib's (lattice rows [3, 3] angstrom, fractional positions [N, 3], numbers [N])."""
+    if len(structure) == 0:
+        raise ValueError("the structure has no atoms; check the file it was read from")
+    if not structure.is_ordered:
+        raise ValueError(
+            f"{structure.composition.formula}: sites are partially occupied, so the crystal has no single "
+            "point group; give an ordered structure"
+        )
+    lattice, positions = np.array(structure.lattice.matrix), np.array(structure.frac_coords)
+    if not (np.isfinite(lattice).all() and np.isfinite(positions).all()):
+        raise ValueError(f"{structure.composition.formula}: the lattice or a coordinate is NaN or infinite")
+    return lattice, positions, [site.specie.Z for site in structure]
+
+
+def _search(name: str, structure: Structure, cell: tuple, symprec: float, **options):
+    """Call `spglib.<name>`; a failed search becomes a ValueError that names the crystal."""
+    reason = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # older error handling: returns None
+            found = getattr(spglib, name)(cell, symprec=symprec, **options)
+    except spglib.SpglibError as error:
+        found, reason = None, f" ({error})"
+    if found is None:
+        raise ValueError(
+            f"{structure.composition.formula}: no symmetry found at symprec={symprec} angstrom{reason}; "
+            "check for two atoms on top of each other, or lower symprec below the shortest bond"
+        )
+    return found
+
+
+def _orthogonal(matrices: np.ndarray) -> np.ndarray:
+    """Nearest orthogonal matrix of each of `matrices` [G, 3, 3] (polar decomposition)."""
+    u, _, vt = np.linalg.svd(matrices)
+    return u @ vt
+
+
+def point_group_rotations(structure: Structure, symprec: float = 0.01) -> np.ndarray:
+    """Cartesian matrices of the crystal's point group, in the frame of `structure`.
+
+    The search runs on the primitive cell, left in its orientation, so that every cell of the same crystal
+    (supercells of any shape, too) gives the same group.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+        Ordered crystal; lengths in angstrom.
+    symprec : float
+        Distance tolerance of the symmetry search in angstrom.
+
+    Returns
+    -------
+    np.ndarray, [G, 3, 3] float64
+        Proper and improper rotations, the identity first, orthogonal to rounding; 1 <= G <= 48.
+
+    Raises
+    ------
+    ValueError
+        For an empty or disordered structure, non-finite numbers, or when spglib finds no symmetry.
+    """
+    cell = _cell(structure)
+    primitive = _search("standardize_cell", structure, cell, symprec, to_primitive=True, no_idealize=True)
+    operations = _search("get_symmetry", structure, primitive, symprec)
+    fractional = np.unique(np.asarray(operations["rotations"]), axis=0)  # [G, 3, 3] integers
+    identity = (fractional == np.eye(3, dtype=int)).all(axis=(1, 2))
+    fractional = np.concatenate([fractional[identity], fractional[~identity]])
+    columns = np.asarray(primitive[0]).T  # lattice vectors as columns
+    return _orthogonal(columns @ fractional @ np.linalg.inv(columns))
+
+
+def symmetrize(tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Project a tensor on the form a point group allows (Neumann's principle, Table 1): mean of R T R^t.
+
+    Parameters
+    ----------
+    tensor : np.ndarray, [3, 3] or [..., 3, 3]
+    rotations : np.ndarray, [G, 3, 3]
+
+    Returns
+    -------
+    np.ndarray, same shape as `tensor`
+    """
+    tensor, rotations = np.asarray(tensor, dtype=float), np.asarray(rotations, dtype=float)
+    return np.einsum("gia,...ab,gjb->...ij", rotations, tensor, rotations, optimize=True) / len(rotations)
+
+
+def symmetry_violation(tensor: np.ndarray, rotations: np.ndarray) -> float:
+    """How far a tensor is from being invariant under a point group.
+
+    Parameters
+    ----------
+    tensor : np.ndarray, [3, 3]
+    rotations : np.ndarray, [G, 3, 3]
+        Cartesian, in the tensor's frame; see `point_group_rotations`.
+
+    Returns
+    -------
+    float
+        max_g max_ij |R T R^t - T| / max_ij |T|, dimensionless; 0 for the zero tensor. A tensor given in
+        another frame than its structure shows up here, typically above 0.05.
+
+    Raises
+    ------
+    ValueError
+        When `tensor` is not a finite [3, 3] array.
+    """
+    tensor, rotations = np.asarray(tensor, dtype=float), np.asarray(rotations, dtype=float)
+    if tensor.shape != (3, 3) or not np.isfinite(tensor).all():
+        raise ValueError(f"expected a finite (3, 3) tensor, got shape {tensor.shape}: {tensor.tolist()}")
+    largest = np.abs(tensor).max()
+    if largest == 0:
+        return 0.0
+    rotated = rotations @ tensor @ rotations.transpose(0, 2, 1)  # [G, 3, 3]
+    return float(np.abs(rotated - tensor).max() / largest)
+
+
+def crystal_system(structure: Structure, symprec: float = 0.01) -> str:
+    """One of `CRYSTAL_SYSTEMS`, from the space-group number (trigonal: 143-167, hexagonal: 168-194).
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    symprec : float
+        Distance tolerance in angstrom.
+
+    Raises
+    ------
+    ValueError
+        As `point_group_rotations`.
+    """
+    number = _search("get_symmetry_dataset", structure, _cell(structure), symprec).number
+    return next(system for last, system in _LAST_SPACE_GROUP if number <= last)
+
+
+def orbits(structure: Structure, symprec: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+    """Which atoms are images of each other, and the point group that maps them.
+
+    With a per-atom equivariant tensor T_i, the mean over the atoms needs the representatives only::
+
+        mean_i T_i = symmetrize(sum_r w_r T_r, rotations),   w_r = (atoms represented by r) / N
+
+    exact up to the distance `symprec` by which equivalent atoms may differ.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+        N atoms.
+    symprec : float
+        Distance tolerance in angstrom; tight, as it bounds the error of the formula above.
+
+    Returns
+    -------
+    representative : np.ndarray, [N] int64
+        Index of the representative of every atom; representatives point at themselves.
+    rotations : np.ndarray, [G, 3, 3] float64
+        `point_group_rotations(structure, symprec)`.
+
+    Raises
+    ------
+    ValueError
+        As `point_group_rotations`.
+    """
+    dataset = _search("get_symmetry_dataset", structure, _cell(structure), symprec)
+    labels = np.asarray(dataset.crystallographic_orbits)  # [N], equivalence of the primitive cell's symmetry
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int64), point_group_rotations(structure, symprec)
+
+
+def standard_rotation(structure: Structure, symprec: float = 0.01) -> np.ndarray:
+    """Rotation from the frame of `structure` to the standard axes, in which Table 1 shows the tensors.
+
+    The unique axis lies along z (tetragonal, trigonal, hexagonal) or y (monoclinic), a along x. The Materials
+    Project publishes its tensors in the similar IEEE axes, whose order can differ; so the paper's element-wise
+    errors (Eqs. 3, 5, 6), which depend on orientation, refer to such axes. Use `R @ tensor @ R.T` on reference
+    and prediction alike.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    symprec : float
+        Distance tolerance in angstrom.
+
+    Returns
+    -------
+    np.ndarray, [3, 3] float64
+        Orthogonal; rows are the standard axes in the frame of `structure` (spglib's standard setting).
+
+    Raises
+    ------
+    ValueError
+        As `point_group_rotations`.
+    """
+    dataset = _search("get_symmetry_dataset", structure, _cell(structure), symprec)
+    return _orthogonal(np.asarray(dataset.std_rotation_matrix))
