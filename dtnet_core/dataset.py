@@ -133,7 +133,7 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
                 raise ValueError(
                     f"record {record.id} ({record.formula}) has no {target} tensor: drop it before training"
                 )
-            rows["y"].append(to_mandel(torch.as_tensor(tensor)).to(packed.scalars))
+            rows["y"].append(to_mandel(torch.tensor(tensor)).to(packed.scalars))
     bonds = None
     if rows["bs"]:
         bonds = (torch.cat(rows["bs"]), torch.cat(rows["bv"]), _starts(torch.cat(rows["bn"])))

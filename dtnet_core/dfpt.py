@@ -19,6 +19,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +99,7 @@ def run_stage(folder: Path, stage: str, text: str, program: str, timeout: float 
 
 
 def run(structure: Structure, folder: Path, record_id: str, timeout: float | None = None,
-        density: float | None = None, ecut: float | None = None, keep_files: bool = False) -> dict:
+        spacing: float | None = None, ecut: float | None = None, keep_files: bool = False) -> dict:
     """Relax a crystal with PBE and compute its dielectric tensors at the relaxed geometry.
 
     Parameters
@@ -105,7 +107,7 @@ def run(structure: Structure, folder: Path, record_id: str, timeout: float | Non
     structure : any setting; the standard primitive cell of it is what is computed and stored.
     folder : run folder; what is finished there is not computed again.
     timeout : limit for one stage, seconds.
-    density, ecut : override the k-point density of the response part and the cutoff [hartree].
+    spacing, ecut : override the k-point spacing of the response part [1/angstrom] and the cutoff [hartree].
 
     Returns
     -------
@@ -119,16 +121,19 @@ def run(structure: Structure, folder: Path, record_id: str, timeout: float | Non
     folder.mkdir(parents=True, exist_ok=True)
     start = SpacegroupAnalyzer(structure, symprec=1e-3).get_primitive_standard_structure()
     pseudos = inputs.pseudos_of(start)
-    settings = inputs.settings_for(start, pseudos)
+    settings = _stored_settings(folder) or inputs.settings_for(start, pseudos)
     if ecut:
-        settings = Settings(**{**settings.as_dict(), "ecut": ecut})
+        settings = replace(settings, ecut=ecut)
+    write_atomic(folder / "settings.json", json.dumps(settings.as_dict()))
     occupied = inputs.valence_bands(start, pseudos)
     seconds = run_stage(folder, "relax", inputs.relax_input(start, pseudos, settings), tools["abinit"], timeout)
     relaxed = read_structure((folder / "relax.abo").read_text(errors="replace"))
     gap = read_gap((folder / "relaxo_EIG").read_text(), occupied)
     if gap < 0.05:
         raise DFPTError(f"{start.formula} has a gap of {gap:.2f} eV after relaxation: a metal in PBE, refused.")
-    settings = settings.with_mesh(*inputs.mesh(relaxed, density or inputs.response_density(gap)))
+    if settings.ngkpt is None:
+        settings = settings.with_mesh(*inputs.mesh(relaxed, spacing or inputs.response_spacing(gap)))
+        write_atomic(folder / "settings.json", json.dumps(settings.as_dict()))
     prefix = 'outdata_prefix "run_o"\nindata_prefix "run_i"\ntmpdata_prefix "run_t"\n'
     for stage in inputs.DATASETS:
         text = prefix + inputs.response_input(relaxed, pseudos, settings, stage)
@@ -143,6 +148,12 @@ def run(structure: Structure, folder: Path, record_id: str, timeout: float | Non
             for path in folder.glob(pattern):
                 path.unlink()
     return record
+
+
+def _stored_settings(folder: Path) -> Settings | None:
+    """Settings that the finished stages of a run folder were computed with."""
+    path = folder / "settings.json"
+    return Settings(**json.loads(path.read_text())) if path.exists() else None
 
 
 def read_seeds(path: Path = SEED_FILE) -> dict[str, dict]:
@@ -190,16 +201,19 @@ def merge_record(record: dict, path: Path = SET_FILE) -> None:
     write_atomic(path, gzip.compress(text.encode(), mtime=0))
 
 
-def run_many(jobs: Iterable[tuple[str, Structure]], root: Path, workers: int = 1, set_path: Path | None = None,
+def run_many(jobs: Iterable[tuple[str, Structure | Callable[[], Structure]]], root: Path, workers: int = 1, set_path: Path | None = None,
              timeout: float | None = None, runner: Callable[..., dict] = run, command: str = "") -> dict[str, dict | str]:
     """Run a queue, one job a core, with a progress bar; each finished record is merged into `set_path` at once.
 
-    A job that fails does not stop the others: its message is returned in place of the record and written to
+    A structure may be given as a function that makes it when its turn comes. A job that fails does not stop the others: its message is returned in place of the record and written to
     `<root>/<id>/error.txt`.
     """
     results: dict[str, dict | str] = {}
     with ThreadPoolExecutor(workers) as pool, tqdm(desc="DFPT", unit="crystal") as bar:
-        futures = {pool.submit(runner, s, Path(root) / key, key, timeout=timeout): key for key, s in jobs}
+        futures = {
+            pool.submit(lambda s, key: runner(s() if callable(s) else s, Path(root) / key, key, timeout=timeout), s, key):
+            key for key, s in jobs
+        }
         bar.reset(total=len(futures))
         for future in as_completed(futures):
             key = futures[future]
@@ -249,7 +263,7 @@ def main(argv: list[str] | None = None) -> None:
     wanted = options.ids or [k for k in seeds if k not in known]
     if options.action == "run" and not options.ids:
         parser.error("run needs at least one id")
-    jobs = [(key, build_seed(seeds[key])) for key in wanted]
+    jobs = [(key, partial(build_seed, seeds[key])) for key in wanted]
     results = run_many(jobs, options.root, options.workers, None if options.dry else options.set, options.timeout)
     for key, result in results.items():
         print(f"{key}: {result}" if isinstance(result, str) else _describe(result))

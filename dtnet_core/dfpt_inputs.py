@@ -9,7 +9,6 @@ displacements and to an electric field at Gamma (Gonze and Lee, Phys. Rev. B 55,
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import re
 from dataclasses import asdict, dataclass, replace
@@ -56,6 +55,7 @@ class Settings:
     relax_ngkpt, relax_shifts : the same for the relaxation and for the first guess of the gap.
     tolvrs, tolwfr, tolwfr_ddk : residuals at which the response potential, the ground-state wavefunctions and
         their derivatives count as converged.
+    boxcutmin : FFT box of the response part over the wavefunctions' sphere (2 would be exact).
     """
 
     ecut: float
@@ -65,7 +65,8 @@ class Settings:
     shifts: tuple[tuple[float, float, float], ...] | None = None
     tolvrs: float = 1e-8
     tolwfr: float = 1e-16
-    tolwfr_ddk: float = 1e-12
+    tolwfr_ddk: float = 1e-11
+    boxcutmin: float = 1.5
 
     def as_dict(self) -> dict:
         """JSON-ready dictionary."""
@@ -125,12 +126,16 @@ def pseudos_of(structure: Structure, folder: Path | None = None) -> dict[str, Ps
 
 
 def cutoff(pseudos: dict[str, Pseudo], floor: float = 16.0) -> float:
-    """Plane-wave cutoff [hartree]: mean of the loose and tight hint of the hardest element, not below `floor`."""
-    return max(floor, *(math.ceil(sum(p.hints) / 2) for p in pseudos.values()))
+    """Plane-wave cutoff [hartree]: tight hint (1e-4 Ha/atom) of the hardest element, not below `floor`."""
+    return max(floor, *(p.hints[1] for p in pseudos.values()))
 
 
-def mesh(structure: Structure, density: float) -> tuple[tuple[int, int, int], tuple]:
-    """Special k-points with at least `density` points per reciprocal atom that keep the crystal's symmetry.
+def mesh(structure: Structure, spacing: float) -> tuple[tuple[int, int, int], tuple]:
+    """Special k-points that keep the crystal's symmetry, one in every `spacing`^3 of the Brillouin zone.
+
+    Parameters
+    ----------
+    spacing : mean distance of the points, 1/angstrom (2 pi included).
 
     Returns
     -------
@@ -140,21 +145,22 @@ def mesh(structure: Structure, density: float) -> tuple[tuple[int, int, int], tu
     rotations = np.unique([op.rotation_matrix.T for op in analyzer.get_symmetry_operations()], axis=0)
     first = _CENTRING_SHIFT.get(analyzer.get_space_group_symbol()[0], "half")
     for name in dict.fromkeys([first, "half", "axis", "gamma"]):
-        ngkpt = _divisions(structure, density / len(_SHIFTS[name]), rotations)
+        ngkpt = _divisions(structure, spacing, len(_SHIFTS[name]), rotations)
         if _keeps_symmetry(np.array(ngkpt), np.array(_SHIFTS[name]), rotations):
             return ngkpt, tuple(map(tuple, _SHIFTS[name]))
-    raise DFPTError(f"no k-point mesh of density {density} keeps the symmetry of {structure.formula}")
+    raise DFPTError(f"no k-point mesh of spacing {spacing} 1/A keeps the symmetry of {structure.formula}")
 
 
-def _divisions(structure: Structure, density: float, rotations: np.ndarray) -> tuple[int, int, int]:
+def _divisions(structure: Structure, spacing: float, grids: int, rotations: np.ndarray) -> tuple[int, int, int]:
     """Divisions proportional to the reciprocal lengths, equal along axes that symmetry exchanges."""
-    lengths = np.array(structure.lattice.reciprocal_lattice.abc)
+    reciprocal = structure.lattice.reciprocal_lattice
+    wanted = reciprocal.volume / spacing**3 / grids  # points of one grid
     coupled = np.abs(rotations).sum(0) > 0  # [3, 3]
-    lengths = np.array([lengths[row].mean() for row in coupled])
-    step = (np.prod(lengths) * len(structure) / density) ** (1 / 3)
+    lengths = np.array([np.array(reciprocal.abc)[row].mean() for row in coupled])
+    step = (lengths.prod() / wanted) ** (1 / 3)
     while True:
-        ngkpt = np.maximum(1, np.ceil(lengths / step - 0.25)).astype(int)
-        if ngkpt.prod() * len(structure) >= 0.9 * density:
+        ngkpt = np.maximum(2 if grids == 1 else 1, np.ceil(lengths / step - 0.25)).astype(int)
+        if ngkpt.prod() >= 0.9 * wanted:
             return tuple(int(n) for n in ngkpt)
         step *= 0.98
 
@@ -171,18 +177,19 @@ def _keeps_symmetry(ngkpt: np.ndarray, shifts: np.ndarray, rotations: np.ndarray
     return all(keys(points @ r.T) == reference for r in rotations)
 
 
-def response_density(gap_ev: float) -> float:
-    """k-points per reciprocal atom of the response part: a small gap needs a dense mesh.
+def response_spacing(gap_ev: float) -> float:
+    """k-point spacing [1/angstrom] of the response part: a small gap needs a dense mesh.
 
-    Errors in eps_electronic fall off with the mesh at a rate set by the gap, so the gap of the relaxed ground
-    state chooses among three densities.
+    The error of eps_electronic falls off with the mesh at a rate set by the gap, so the gap of the relaxed ground
+    state chooses among four spacings.
     """
-    return 500.0 if gap_ev > 4.5 else 1000.0 if gap_ev > 2.5 else 2500.0
+    limits = ((4.5, 0.37), (2.5, 0.30), (1.2, 0.24))
+    return next((spacing for gap, spacing in limits if gap_ev > gap), 0.16)
 
 
-def settings_for(structure: Structure, pseudos: dict[str, Pseudo], relax_density: float = 500.0) -> Settings:
+def settings_for(structure: Structure, pseudos: dict[str, Pseudo], spacing: float = 0.37) -> Settings:
     """Settings before the gap is known; `Settings.with_mesh` adds the response mesh."""
-    ngkpt, shifts = mesh(structure, relax_density)
+    ngkpt, shifts = mesh(structure, spacing)
     return Settings(ecut=cutoff(pseudos), relax_ngkpt=ngkpt, relax_shifts=shifts)
 
 
@@ -234,7 +241,7 @@ def relax_input(structure: Structure, pseudos: dict[str, Pseudo], settings: Sett
 def _fixed_by_symmetry(structure: Structure) -> bool:
     """Is every atom held by its site symmetry, so that only the cell can change?"""
     ops = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_symmetry_operations()
-    for i, site in enumerate(structure):
+    for site in structure:
         stabiliser = [
             op.rotation_matrix for op in ops
             if structure.lattice.get_distance_and_image(op.operate(site.frac_coords), site.frac_coords)[0] < 1e-2
@@ -256,7 +263,7 @@ def response_input(structure: Structure, pseudos: dict[str, Pseudo], settings: S
     return (
         f"ndtset 1\njdtset {DATASETS[stage]}\n" + geometry_text(structure, pseudos)
         + _kpoint_text(settings.ngkpt, settings.shifts)
-        + f"ecut {settings.ecut}\nnband {bands}\nnstep 100\niomode 0\ndiemac 6.0\n"
+        + f"ecut {settings.ecut}\nboxcutmin {settings.boxcutmin}\nnband {bands}\nnstep 100\nnline 8\niomode 0\ndiemac 6.0\n"
         + f"tolwfr1 {settings.tolwfr}\nprtden1 1\n"
         + f"iscf2 -2\ngetden2 1\nnband2 {bands + 5}\nnbdbuf2 3\ntolwfr2 1.0e-10\nprtwf2 0\n"
         + _kpoint_text(gamma_mesh, _SHIFTS["gamma"], "2")

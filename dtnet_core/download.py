@@ -108,8 +108,7 @@ def call(
         if (
             misused
             or "does not support the request" in failure
-            or 400 <= code < 500
-            and code not in (408, 429)
+            or (400 <= code < 500 and code not in (408, 429))
         ):
             raise DownloadError(f"{what}: the request was refused ({failure}); is mp-api up to date?")
         if attempt < retries:

@@ -1,4 +1,4 @@
-"""One look for every figure: sizes, fonts, colours, panel letters, and files that are the same on every run."""
+"""One look for every figure: sizes, fonts, colours, panel letters, and files without timestamps."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Figure widths in inches: one column (89 mm) and the full width (183 mm) of a page."""
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-"""Okabe and Ito's eight colours, told apart by all forms of colour vision (blue, orange, green, pink, ...)."""
+"""Okabe and Ito's eight colours, told apart by all forms of colour vision."""
 
 SEQUENTIAL = "viridis"
 INK, MUTED, FAINT = "#222222", "#777777", "#DDDDDD"
@@ -31,9 +33,9 @@ TARGET_LABELS = {
 }
 METRIC_LABELS = {
     "mae_ten": r"MAE$_\mathrm{ten}$",
-    "mae_mean_diag": r"MAE$_\mathrm{mean\!-\!diag}$",
+    "mae_mean_diag": r"MAE$_\mathrm{mean‐diag}$",
     "mae_diag": r"MAE$_\mathrm{diag}$",
-    "mae_off_diag": r"MAE$_\mathrm{off\!-\!diag}$",
+    "mae_off_diag": r"MAE$_\mathrm{off‐diag}$",
     "mae_eig": "eigenvalue MAE",
     "mae_scalar": "scalar MAE",
     "rmse_ten": r"RMSE$_\mathrm{ten}$",
@@ -110,6 +112,20 @@ def letter_panels(axes: Sequence[Axes]) -> None:
     """Write a, b, c, ... in bold at the upper left of each of `axes`."""
     for letter, ax in zip(string.ascii_lowercase, axes, strict=False):
         ax.set_title(letter, loc="left", fontweight="bold", fontsize=9)
+
+
+def plain_log(ax: Axes, *axes: str) -> None:
+    """Make the "x" and/or "y" axis of `ax` logarithmic with plain numbers as labels; call it once the limits are set."""
+    for name in axes:
+        axis = getattr(ax, f"{name}axis")
+        ax.set(**{f"{name}scale": "log"})
+        low, high = getattr(ax, f"get_{name}lim")()
+        decades = np.log10(high / low)
+        labelled = (1, 2, 3, 4, 6, 8) if decades < 0.8 else (1, 2, 5) if decades < 2.2 else (1,)
+        axis.set_major_locator(LogLocator(subs=labelled))
+        axis.set_minor_locator(LogLocator(subs=range(1, 10)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def save(fig: Figure, path: str | os.PathLike) -> tuple[Path, Path]:

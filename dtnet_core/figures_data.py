@@ -1,9 +1,9 @@
-"""Figures of the data: tensors, crystal systems and elements of a set of records (paper, Fig. 4); one tensor."""
+"""Figures of the data: tensors, crystal systems and elements of a set of records (paper, Fig. 4)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -68,7 +68,9 @@ def electronic_ionic_map(records: Sequence[Record]) -> Figure:
 
     top, right = fig.add_subplot(grid[0, 0], sharex=ax), fig.add_subplot(grid[1, 1], sharey=ax)
     top.hist(electronic, bins=np.geomspace(1, 110, 45), color=PALETTE[0], alpha=0.75)
-    right.hist(shown, bins=np.geomspace(0.09, 120, 45), color=PALETTE[0], alpha=0.75, orientation="horizontal")
+    right.hist(
+        shown, bins=np.geomspace(0.09, 120, 45), color=PALETTE[0], alpha=0.75, orientation="horizontal"
+    )
     for margin in (top, right):
         margin.tick_params(which="both", labelbottom=False, labelleft=False, bottom=False, left=False)
         margin.spines[:].set_visible(False)
@@ -101,7 +103,9 @@ def crystal_system_counts(records: Sequence[Record], systems: Sequence[str] | No
     counts = [systems.count(name) for name in SYSTEMS_BY_SYMMETRY]
     fig, ax = plt.subplots(figsize=(ONE_COLUMN, 2.4))
     bars = ax.bar([name.capitalize() for name in SYSTEMS_BY_SYMMETRY], counts, color=PALETTE[0], width=0.7)
-    ax.bar_label(bars, [f"{count:,}\n{count / max(len(systems), 1):.0%}" for count in counts], padding=2, fontsize=7)
+    ax.bar_label(
+        bars, [f"{count:,}\n{count / max(len(systems), 1):.0%}" for count in counts], padding=2, fontsize=7
+    )
     ax.set(ylabel="crystals", ylim=(0, 1.22 * max(*counts, 1)))
     ax.tick_params(axis="x", rotation=35, bottom=False)
     plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
@@ -131,7 +135,16 @@ def element_counts(records: Sequence[Record], supported: Collection[str] | None 
         ax.add_patch(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, facecolor=face, linewidth=0.5, **hatch))
         dark = count and np.dot(face[:3], (0.30, 0.59, 0.11)) < 0.52  # brightness as the eye sees it
         ink = "white" if dark else (MUTED if unknown else INK)
-        ax.text(x + 0.5, y + 0.42, element.symbol, ha="center", va="center", fontsize=8, color=ink, fontweight="bold")
+        ax.text(
+            x + 0.5,
+            y + 0.42,
+            element.symbol,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=ink,
+            fontweight="bold",
+        )
         if count:
             ax.text(x + 0.5, y + 0.78, f"{count:,}", ha="center", va="center", fontsize=5.5, color=ink)
     for y, label in ((5.5, "La–Lu"), (6.5, "Ac–Lr")):
@@ -155,86 +168,13 @@ def _element_legend(fig: Figure, ax, colours, with_unsupported: bool) -> None:
     bar = ax.inset_axes([3 / 18, 1 - 1.0 / 9.7, 8 / 18, 0.32 / 9.7])
     fig.colorbar(colours, cax=bar, orientation="horizontal", format="%g")
     bar.set_title("crystals that hold the element", fontsize=7)
-    keys = [("white", None, "supported, in no crystal")] + [("white", "//////", "not supported")] * with_unsupported
+    keys = [("white", None, "supported, in no crystal")] + [
+        ("white", "//////", "not supported")
+    ] * with_unsupported
     for index, (face, hatch, label) in enumerate(keys):
         x = 3.0 + 4.4 * index
         edge = FAINT if hatch else "#BBBBBB"
-        ax.add_patch(Rectangle((x, 2.1), 0.5, 0.5, facecolor=face, hatch=hatch, edgecolor=edge, linewidth=0.5))
+        ax.add_patch(
+            Rectangle((x, 2.1), 0.5, 0.5, facecolor=face, hatch=hatch, edgecolor=edge, linewidth=0.5)
+        )
         ax.text(x + 0.65, 2.36, label, fontsize=7, va="center")
-
-
-@figure
-def tensor_glyph(tensors: Mapping[str, np.ndarray]) -> Figure:
-    """Tensors as bodies in space: the surface r(n) = n^t T n, its principal axes, and the matrix.
-
-    Parameters
-    ----------
-    tensors : mapping of str to array [3, 3]
-        Title and tensor of each panel; all panels share one scale.
-
-    Returns
-    -------
-    Figure
-        Radius and colour show the constant that a field along that direction sees. A sphere is an isotropic
-        crystal; where n^t T n is negative, the radius is its magnitude.
-    """
-    if not tensors:
-        raise ValueError("tensor_glyph needs at least one titled tensor")
-    symmetric = {title: (np.asarray(t, float) + np.asarray(t, float).T) / 2 for title, t in tensors.items()}
-    directions = _sphere()  # [3, 49, 97]
-    radii = {title: np.einsum("iab,ij,jab->ab", directions, t, directions) for title, t in symmetric.items()}
-    low, high = min(r.min() for r in radii.values()), max(r.max() for r in radii.values())
-    norm = plt.Normalize(low, high if high > low * 1.01 else low + 1)
-    limit = max(np.abs(r).max() for r in radii.values())
-    columns = min(len(tensors), 4)
-    rows = -(-len(tensors) // columns)
-    fig = plt.figure(figsize=(1.7 * columns + 0.6, 2.5 * rows))
-    axes = []
-    for index, (title, tensor) in enumerate(symmetric.items(), 1):
-        ax = fig.add_subplot(rows, columns, index, projection="3d", computed_zorder=False)
-        _glyph(ax, directions * np.abs(radii[title]), plt.get_cmap(SEQUENTIAL)(norm(radii[title])), tensor, limit)
-        matrix = "\n".join("  ".join(f"{value:6.2f}" for value in row) for row in tensor.round(2) + 0.0)
-        ax.set_title(title, y=1.08)
-        font = {"family": "DejaVu Sans Mono", "fontsize": 6}
-        ax.text2D(0.5, -0.06, matrix, transform=ax.transAxes, ha="center", va="top", **font)
-        axes.append(ax)
-    label = r"$n^\mathrm{T} \varepsilon\, n$"
-    fig.colorbar(plt.cm.ScalarMappable(norm, SEQUENTIAL), ax=axes, label=label, shrink=0.6 / rows, pad=0.02)
-    return fig
-
-
-def _sphere() -> np.ndarray:
-    """Unit vectors on a grid of the sphere, [3, 49, 97]."""
-    return _from_angles(np.linspace(0, np.pi, 49)[:, None], np.linspace(0, 2 * np.pi, 97))
-
-
-def _glyph(ax, surface: np.ndarray, colours: np.ndarray, tensor: np.ndarray, limit: float) -> None:
-    """One body [3, 49, 97], its principal axes (orange) and the frame's x, y, z (grey), from the surface out."""
-    ax.plot_surface(
-        *surface, facecolors=colours, rstride=1, cstride=1, linewidth=0, antialiased=False, zorder=1, rasterized=True
-    )
-    ax.view_init(elev=22, azim=35)
-    viewer = _from_angles(np.radians(90 - 22), np.radians(35))
-    values, vectors = np.linalg.eigh(tensor)
-    for value, vector in zip(values, vectors.T, strict=True):
-        for end in (vector, -vector):
-            _ray(ax, end, abs(value), abs(value) + 0.22 * limit, viewer, color=PALETTE[5], linewidth=1.3)
-    for axis, name in enumerate("xyz"):
-        end = np.eye(3)[axis]
-        _ray(ax, end, abs(tensor[axis, axis]), 1.45 * limit, viewer, color=MUTED, linewidth=0.7)
-        ax.text(*end * 1.6 * limit, name, fontsize=7, color=MUTED, ha="center", va="center")
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
-    ax.set_box_aspect((1, 1, 1), zoom=1.5)
-    ax.set_axis_off()
-
-
-def _from_angles(theta, phi) -> np.ndarray:
-    """Unit vectors [3, ...] of polar and azimuthal angles in radians."""
-    theta, phi = np.broadcast_arrays(theta, phi)
-    return np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
-
-
-def _ray(ax, direction: np.ndarray, start: float, stop: float, viewer: np.ndarray, **line) -> None:
-    """Line outward along `direction`, before the body when it points to the viewer and behind it otherwise."""
-    ends = np.outer(direction, (start, stop))  # [3, 2]
-    ax.plot(*ends, zorder=2 if direction @ viewer > 0 else 0, solid_capstyle="round", **line)

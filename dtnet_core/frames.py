@@ -97,10 +97,8 @@ def looks_rotated(record: Record, violations: dict[str, float]) -> bool:
     gaps, scale = np.diff(eigenvalues), np.abs(eigenvalues).max()
     orders = {_order(q) for q in rotations}
     threefold = sum(_order(q) == 3 for q in rotations if np.linalg.det(q) > 0)
-    if threefold > 2:  # cubic: all three equal
-        misfit = gaps.max()
-    else:  # an axis of order 3, 4 or 6: two of them equal
-        misfit = gaps.min() if orders & {3, 4, 6} else 0.0
+    two_equal = gaps.min() if orders & {3, 4, 6} else 0.0  # an axis of order 3, 4 or 6
+    misfit = gaps.max() if threefold > 2 else two_equal  # four threefold axes: cubic, all three equal
     return bool(misfit / scale < violations[worst] / 4)
 
 

@@ -14,38 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from .features import Features, Packed, from_mandel, mandel_outer
+from .layers import MLP, GatedMLP, safe_norm
 from .reduce import segment_sum
-
-NORM_FLOOR = 1e-6
-
-
-def safe_norm(x: Tensor, dim: int) -> Tensor:
-    """Euclidean norm sqrt(x.x + c^2) - c with c = 1e-6: zero at zero, with gradient zero there instead of NaN."""
-    return (x.square().sum(dim) + NORM_FLOOR**2).sqrt() - NORM_FLOOR
-
-
-class MLP(nn.Sequential):
-    """xi^K of Eq. 11: K linear layers, SiLU (and dropout) between them, none after the last."""
-
-    def __init__(self, n_in: int, hidden: int, n_out: int, k: int, dropout: float):
-        layers: list[nn.Module] = []
-        for i in range(k):
-            layers.append(nn.Linear(n_in if i == 0 else hidden, n_out if i == k - 1 else hidden))
-            if i < k - 1:
-                layers += [nn.SiLU(), nn.Dropout(dropout)]
-        super().__init__(*layers)
-
-
-class GatedMLP(nn.Module):
-    """phi^K of Eq. 12: an MLP times the sigmoid of another."""
-
-    def __init__(self, n_in: int, hidden: int, n_out: int, k: int, dropout: float):
-        super().__init__()
-        self.value = MLP(n_in, hidden, n_out, k, dropout)
-        self.gate = MLP(n_in, hidden, n_out, k, dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.value(x) * torch.sigmoid(self.gate(x))
 
 
 class EquivariantBlock(nn.Module):

@@ -47,7 +47,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     batch_size: int = 64
     clip: float = 2.0
-    max_epochs: int = 500
+    max_epochs: int = 300
     patience: int = 200
 
 
