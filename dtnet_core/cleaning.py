@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,13 +34,14 @@ REFUSED_FLAGS = frozenset(
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: a record, where it came from, and what was found."""
+    """One line of the report: a record, where it came from, what was found, and how bad it is if that is a number."""
 
     id: str
     formula: str
     file: str
     reason: str
     detail: str
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ class CleaningReport:
         return dict(Counter(f.reason for f in self.flagged).most_common())
 
     def table(self) -> pd.DataFrame:
-        """Dropped records: id, formula, file, reason, detail."""
+        """Dropped records: id, formula, file, reason, detail, value; as in the file."""
         return _table(self.dropped)
 
     def flag_table(self) -> pd.DataFrame:
-        """Kept records that carry a flag; one row a flag."""
-        return _table(self.flagged)
+        """Kept records that carry a flag, one row a flag; the worst first."""
+        return _table(sorted(self.flagged, key=lambda f: -f.value if f.value is not None else 0.0))
 
     def to_dict(self) -> dict:
         """For a JSON file."""
@@ -81,8 +82,7 @@ class CleaningReport:
 
 
 def _table(findings: Sequence[Finding]) -> pd.DataFrame:
-    columns = ["id", "formula", "file", "reason", "detail"]
-    return pd.DataFrame([asdict(f) for f in findings], columns=columns)
+    return pd.DataFrame([asdict(f) for f in findings], columns=[f.name for f in fields(Finding)])
 
 
 def clean(
@@ -99,7 +99,7 @@ def clean(
 ) -> tuple[list[Record], CleaningReport]:
     """Keep what can be trained on, in the order given, and report the rest.
 
-    A record is dropped for the first of: "duplicate id", "invalid structure", "unsupported element", "quality
+    A record is dropped for the first of: "duplicate id", "unsupported element", "invalid structure", "quality
     flag", "missing tensor", "not finite", "inconsistent tensors", "outside window", "rotated frame", and with
     ``policy="refuse"`` also "symmetry violation".
 
@@ -143,14 +143,14 @@ def clean(
         seen.add(record.id)
         problem = problem or _structure_problem(record, elements)
         problem = problem or _tensor_problem(record, require, refuse_flags, low, high, max_mismatch)
-        flags: dict[str, str] = {}
+        flags: dict[str, tuple] = {}
         if problem is None:
             record, flags, problem = _check_symmetry(record, max_violation, policy, max_asymmetry)
         if problem is not None:
             dropped.append(_finding(record, *problem))
             continue
         kept.append(replace(record, flags=tuple(dict.fromkeys((*record.flags, *flags)))))
-        flagged += [_finding(record, name, detail) for name, detail in flags.items()]
+        flagged += [_finding(record, name, *found) for name, found in flags.items()]
         flagged += [_finding(record, name, "set in the file") for name in record.flags if name not in flags]
     settings = {
         "window": [low, high], "policy": policy, "max_violation": max_violation, "symprec": SYMPREC,
@@ -160,8 +160,8 @@ def clean(
     return kept, CleaningReport(len(records), len(kept), tuple(dropped), tuple(flagged), settings)
 
 
-def _finding(record: Record, reason: str, detail: str) -> Finding:
-    return Finding(record.id, record.formula, str(record.meta.get("file", "")), reason, detail)
+def _finding(record: Record, reason: str, detail: str, value: float | None = None) -> Finding:
+    return Finding(record.id, record.formula, str(record.meta.get("file", "")), reason, detail, value)
 
 
 def _structure_problem(record: Record, elements: Collection[str] | None) -> tuple[str, str] | None:
@@ -182,7 +182,7 @@ def _tensor_problem(
     low: float,
     high: float,
     mismatch: float,
-) -> tuple[str, str] | None:
+) -> tuple | None:
     if refused := sorted(set(record.flags) & set(refuse_flags)):
         return "quality flag", ", ".join(refused)
     if missing := [t for t in require if record.tensor(t) is None]:
@@ -195,34 +195,48 @@ def _tensor_problem(
         total = tensors["total"]
         off = np.abs(tensors["electronic"] + tensors["ionic"] - total).max()
         if off > mismatch * np.abs(total).max():
-            return "inconsistent tensors", f"total differs from electronic + ionic by up to {off:.4g}"
+            return (
+                "inconsistent tensors",
+                f"total differs from electronic + ionic by up to {off:.4g}",
+                float(off),
+            )
     windowed = tensors.get("total", tensors.get("electronic"))
     if windowed is not None and (windowed.min() < low or windowed.max() > high):
-        return "outside window", f"elements from {windowed.min():.4g} to {windowed.max():.4g}"
+        smallest, largest = float(windowed.min()) + 0.0, float(windowed.max())
+        furthest = largest if largest > high else smallest
+        return "outside window", f"elements from {smallest:.4g} to {largest:.4g}", furthest
     return None
 
 
 def _check_symmetry(
     record: Record, max_violation: float, policy: str, max_asymmetry: float
-) -> tuple[Record, dict[str, str], tuple[str, str] | None]:
-    """The record with its violation, the flags it earns with their details, and a reason to drop it."""
-    flags: dict[str, str] = {}
+) -> tuple[Record, dict[str, tuple], tuple | None]:
+    """The record with its violation, the flags it earns {name: (detail, value)}, and a reason to drop it."""
+    flags: dict[str, tuple] = {}
     for name in ("electronic", "total"):
         if (tensor := record.tensor(name)) is not None:
             asymmetry = np.abs(tensor - tensor.T).max() / max(np.abs(tensor).max(), 1e-12)
             if asymmetry > max_asymmetry:
-                flags["asymmetric"] = f"{name}: |T - T^t| up to {asymmetry:.4f} of the largest element"
+                detail = f"{name}: |T - T^t| up to {asymmetry:.4f} of the largest element"
+                flags["asymmetric"] = (detail, float(asymmetry))
     try:
         violations = tensor_violations(record)
     except ValueError as error:
-        return record, {**flags, "symmetry_unknown": str(error)}, None
+        if policy == "refuse":
+            return record, flags, ("symmetry unknown", str(error))
+        return record, {**flags, "symmetry_unknown": (str(error),)}, None
     worst = max(violations, key=violations.get)
     record = replace(record, symmetry_violation=violations[worst])
-    detail = f"{worst} tensor off its point group by {violations[worst]:.4f} of its largest element"
+    size = violations[worst]
+    detail = f"{worst} tensor off its point group by {size:.4f} of its largest element"
     if looks_rotated(record, violations):
-        return record, flags, ("rotated frame", f"{detail}; its eigenvalues fit: given in another frame")
-    if violations[worst] > max_violation:
+        return (
+            record,
+            flags,
+            ("rotated frame", f"{detail}; its eigenvalues fit: given in another frame", size),
+        )
+    if size > max_violation:
         if policy == "refuse":
-            return record, flags, ("symmetry violation", detail)
-        flags["symmetry_violation"] = detail
+            return record, flags, ("symmetry violation", detail, size)
+        flags["symmetry_violation"] = (detail, size)
     return record, flags, None

@@ -11,7 +11,6 @@ with the kit is made and extended by ``python -m dtnet_core.dfpt build``; see ``
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import shutil
@@ -24,19 +23,26 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from tqdm.auto import tqdm
 
 from . import dfpt_inputs as inputs
 from .dfpt_inputs import DFPTError, Settings
 from .dfpt_parse import completed, judge, parse, read_gap, read_structure
+from .dfpt_set import (
+    SEED_FILE,
+    SET_FILE,
+    build_seed,
+    load_set,
+    locked,
+    merge_record,
+    read_seeds,
+    write_atomic,
+)
 
 __all__ = ["DFPTError", "build_seed", "judge", "load_set", "merge_record", "parse", "run", "run_many"]
 
-DATA = Path(__file__).resolve().parents[1] / "data"
-SET_FILE = DATA / "open_dfpt.json.gz"
-SEED_FILE = DATA / "open_dfpt_inputs" / "seeds.json"
 STAGES = ("relax", "ground", "bands", "ddk", "response", "anaddb")
 _HEAVY = ("*_WFK", "*_1WF*", "*_DEN*", "*_POT*", "*.nc", "*.agr", "*_DS3_*", "*_DDB.nc", "*.abo0*")
 
@@ -58,14 +64,6 @@ def programs() -> dict[str, str]:
             )
         found[name] = path
     return found
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file through a temporary one in the same folder, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
 
 
 def run_stage(folder: Path, stage: str, text: str, program: str, timeout: float | None = None) -> float:
@@ -118,14 +116,27 @@ def run(structure: Structure, folder: Path, record_id: str, timeout: float | Non
     DFPTError : program or pseudopotentials missing, odd electron number, or a stage that did not end.
     """
     tools, folder = programs(), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     start = SpacegroupAnalyzer(structure, symprec=1e-3).get_primitive_standard_structure()
     pseudos = inputs.pseudos_of(start)
+    occupied = inputs.valence_bands(start, pseudos)
+    with locked(folder / "lock", wait=False):
+        settings, seconds = _run_stages(start, pseudos, occupied, folder, tools, timeout, spacing, ecut)
+        used = {**settings.as_dict(), "pseudopotentials": {s: p.path.name for s, p in pseudos.items()},
+                "pseudopotential_table": "SPMS (sparc-x-api 1.1.0)", "geometry": "PBE-relaxed cell and atoms"}
+        record = {"id": record_id, **parse(folder, used, occupied), "wall_s": round(seconds, 1)}
+        if not keep_files:
+            for path in (p for pattern in _HEAVY for p in folder.glob(pattern)):
+                path.unlink(missing_ok=True)
+    return record
+
+
+def _run_stages(start: Structure, pseudos: dict, occupied: int, folder: Path, tools: dict, timeout: float | None,
+                spacing: float | None, ecut: float | None) -> tuple[Settings, float]:
+    """All stages that are not finished yet; returns the settings and the seconds of all stages."""
     settings = _stored_settings(folder) or inputs.settings_for(start, pseudos)
-    if ecut:
+    if ecut and ecut != settings.ecut:
         settings = replace(settings, ecut=ecut)
     write_atomic(folder / "settings.json", json.dumps(settings.as_dict()))
-    occupied = inputs.valence_bands(start, pseudos)
     seconds = run_stage(folder, "relax", inputs.relax_input(start, pseudos, settings), tools["abinit"], timeout)
     relaxed = read_structure((folder / "relax.abo").read_text(errors="replace"))
     gap = read_gap((folder / "relaxo_EIG").read_text(), occupied)
@@ -139,66 +150,13 @@ def run(structure: Structure, folder: Path, record_id: str, timeout: float | Non
         text = prefix + inputs.response_input(relaxed, pseudos, settings, stage)
         seconds += run_stage(folder, stage, text, tools["abinit"], timeout)
     text = 'ddb_filepath "run_o_DS4_DDB"\noutput_file "anaddb.abo"\n' + inputs.anaddb_input(len(relaxed))
-    seconds += run_stage(folder, "anaddb", text, tools["anaddb"], timeout)
-    used = {**settings.as_dict(), "pseudopotentials": {s: p.path.name for s, p in pseudos.items()},
-            "pseudopotential_package": "sparc-x-api 1.1.0 (SPMS table)", "geometry": "PBE-relaxed cell and atoms"}
-    record = {"id": record_id, **parse(folder, used, occupied), "wall_s": round(seconds, 1)}
-    if not keep_files:
-        for pattern in _HEAVY:
-            for path in folder.glob(pattern):
-                path.unlink()
-    return record
+    return settings, seconds + run_stage(folder, "anaddb", text, tools["anaddb"], timeout)
 
 
 def _stored_settings(folder: Path) -> Settings | None:
     """Settings that the finished stages of a run folder were computed with."""
     path = folder / "settings.json"
     return Settings(**json.loads(path.read_text())) if path.exists() else None
-
-
-def read_seeds(path: Path = SEED_FILE) -> dict[str, dict]:
-    """Seeds by id: each has `prototype`, `elements`, lattice parameters and free coordinates; see `build_seed`."""
-    content = json.loads(path.read_text())
-    seeds = {}
-    for line in content["seeds"]:
-        name, prototype, elements, parameters = line
-        formula_id = f"{''.join(elements).lower()}-{prototype}"
-        seeds[name or formula_id] = {"prototype": content["prototypes"][prototype], "elements": elements,
-                                     "parameters": parameters}
-    return seeds
-
-
-def build_seed(seed: dict) -> Structure:
-    """Crystal of one seed: the prototype's space group and sites with the seed's elements and parameters.
-
-    Coordinates are numbers or names of parameters; lengths in angstrom (`a`, `b`, `c`), angles in degrees (`alpha`).
-    """
-    prototype, values = seed["prototype"], {**seed["prototype"].get("defaults", {}), **seed["parameters"]}
-    a, b, c = (values.get(key, values["a"]) for key in "abc")
-    makers: dict[str, Callable[[], Lattice]] = {
-        "cubic": lambda: Lattice.cubic(a), "tetragonal": lambda: Lattice.tetragonal(a, c),
-        "hexagonal": lambda: Lattice.hexagonal(a, c), "orthorhombic": lambda: Lattice.orthorhombic(a, b, c),
-        "monoclinic": lambda: Lattice.monoclinic(a, b, c, values["beta"]),
-    }
-    species = [seed["elements"][site[0]] for site in prototype["sites"]]
-    coords = [[values[x] if isinstance(x, str) else x for x in site[1]] for site in prototype["sites"]]
-    return Structure.from_spacegroup(prototype["spacegroup"], makers[prototype["lattice"]](), species, coords)
-
-
-def load_set(path: Path = SET_FILE) -> list[dict]:
-    """Records of a set file; an absent file is an empty set."""
-    if not path.exists():
-        return []
-    with gzip.open(path, "rt") as handle:
-        return json.load(handle)
-
-
-def merge_record(record: dict, path: Path = SET_FILE) -> None:
-    """Add a record to a set file, or replace the one of the same id; atomic, sorted by id, same bytes each time."""
-    records = {r["id"]: r for r in load_set(path)}
-    records[record["id"]] = record
-    text = json.dumps([records[key] for key in sorted(records)], separators=(",", ":"))
-    write_atomic(path, gzip.compress(text.encode(), mtime=0))
 
 
 def run_many(jobs: Iterable[tuple[str, Structure | Callable[[], Structure]]], root: Path, workers: int = 1, set_path: Path | None = None,

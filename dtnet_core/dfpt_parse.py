@@ -37,11 +37,9 @@ def completed(path: Path) -> bool:
 
 
 def converged(text: str) -> bool:
-    """Did every self-consistent cycle and the relaxation reach their tolerance?"""
-    words = ("was not enough SCF cycles to converge", "scprqt:  WARNING", "not enough Broyden", "are not converged",
-             "maximum residual each band", "was not enough iterations")
+    """Did every self-consistent cycle, and the relaxation if there is one, reach its tolerance?"""
     relaxed = "Broyd/MD step" not in text or "gradients are converged" in text
-    return relaxed and not any(w in text for w in words[:4] + words[5:])
+    return relaxed and not re.search(r"was not enough (\S+ ){0,2}(cycles|iterations|steps) to converge", text)
 
 
 def _floats(text: str) -> list[float]:

@@ -24,7 +24,7 @@ from .encoder import load_encoder
 from .features import Features, concatenate_channels
 from .metrics import metrics_by_system
 from .readout import DTNet, DTNetConfig
-from .results import IDENTITY, append_result, load_results, provenance
+from .results import IDENTITY, append_result, load_results, plain, provenance
 from .splits import split_by_group, split_by_record
 from .store import FeatureStore, default_cache_dir
 from .training import TrainConfig, fit, predict
@@ -184,8 +184,8 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), resu
     systems = crystal_systems([r.structure for r in records])
     for position, seed in enumerate(seeds):
         if runs[position] is None:
-            runs[position] = _one_run(
-                experiment, seed, records, data, systems, checksum, cache_dir, progress, resume
+            runs[position] = plain(
+                _one_run(experiment, seed, records, data, systems, checksum, cache_dir, progress, resume)
             )
             if results is not None:
                 append_result(results, runs[position])

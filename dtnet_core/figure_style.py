@@ -115,7 +115,7 @@ def letter_panels(axes: Sequence[Axes]) -> None:
 
 
 def plain_log(ax: Axes, *axes: str) -> None:
-    """Make the "x" and/or "y" axis of `ax` logarithmic with plain numbers as labels; call it once the limits are set."""
+    """Make the "x" or "y" axis of `ax` logarithmic, with plain numbers as labels, for its present limits."""
     for name in axes:
         axis = getattr(ax, f"{name}axis")
         ax.set(**{f"{name}scale": "log"})

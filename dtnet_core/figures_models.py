@@ -58,7 +58,7 @@ def layer_ablation(
     paper : mapping, optional
         `data/paper/table2.json`: its DTNet on layer 4 as a line in the MAE_ten panel, if there is one target.
     """
-    single = [r for r in results if isinstance(r.get("layer"), int)]
+    single = [r for r in results if str(r.get("layer")).isdigit()]  # 4 or "4", but not "0-5"
     _need(single, "results of single layers")
     if missing := [m for m in metrics if all(r.get(m) is None for r in single)]:
         raise ValueError(
@@ -72,12 +72,12 @@ def layer_ablation(
     for ax, metric in zip(axes[0], metrics, strict=True):
         for colour, (names, rows) in zip(PALETTE, table.groupby(list(_LABEL_KEYS)), strict=False):
             names = dict(zip(_LABEL_KEYS, names, strict=True))
-            rows, label = rows.sort_values("layer"), ", ".join(names[key] for key in varying)
+            rows, label = rows.sort_values("layer"), ", ".join(names[key] for key in varying or ["model"])
             spread = rows[f"{metric}_std"].fillna(0)
             ax.fill_between(
                 rows.layer, rows[metric] - spread, rows[metric] + spread, color=colour, alpha=0.2, lw=0
             )
-            ax.plot(rows.layer, rows[metric], "o-", color=colour, label=label or None)
+            ax.plot(rows.layer, rows[metric], "o-", color=colour, label=label)
         if paper is not None and metric == "mae_ten" and table["target"].nunique() == 1:
             value = paper["mae_ten"][table["target"].iloc[0]]["all"]["DTNet"]["mean"]
             ax.axhline(value, color=MUTED, linestyle="--", linewidth=0.8, label="paper, PFP layer 4")
@@ -86,7 +86,7 @@ def layer_ablation(
         )
         ax.margins(x=0.08)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    if labels:
+    if len(labels) > 1:
         fig.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
     letter_panels(axes[0])
     return fig

@@ -26,14 +26,14 @@ _ROOT = Path(__file__).resolve().parent.parent
 _OUTPUTS = ("data/results", "figures")  # what runs write: a change there does not change the code that ran
 
 
-def _plain(value):
+def plain(value):
     """`value` as plain JSON: NumPy and torch values become numbers and lists, NaN and infinities null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # NumPy scalars and arrays, torch tensors
         value = value.tolist()
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, int, bool)):
@@ -67,7 +67,7 @@ def write_json(path: str | os.PathLike, value) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -114,7 +114,7 @@ def append_result(path: str | os.PathLike, record: Mapping) -> None:
     ValueError
         When the record has no identity, or the file is broken (it is then left as it is).
     """
-    path, record = Path(path), _plain(record)
+    path, record = Path(path), plain(record)
     if not any(record.get(key) is not None for key in IDENTITY):
         raise ValueError(f"the record has none of the keys {', '.join(IDENTITY)}; it has {sorted(record)}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def results_table(
 
 
 def format_table(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """A `results_table` for reading: each value and its deviation joined to "0.368 ± 0.063", "-" for none."""
+    """A `results_table` for reading: value and deviation joined to "0.368 ± 0.063", "-" for none."""
     shown = pd.DataFrame(index=table.index)
     for name in table.columns:
         if name.endswith("_std") and name.removesuffix("_std") in table:

@@ -201,9 +201,9 @@ def standard_rotation(structure: Structure, symprec: float = 0.01) -> np.ndarray
     """Rotation from the frame of `structure` to the standard axes, in which Table 1 shows the tensors.
 
     The unique axis lies along z (tetragonal, trigonal, hexagonal) or y (monoclinic), a along x. The Materials
-    Project publishes its tensors in the similar IEEE axes, whose order can differ; so the paper's element-wise
-    errors (Eqs. 3, 5, 6), which depend on orientation, refer to such axes. Use `R @ tensor @ R.T` on reference
-    and prediction alike.
+    Project publishes its tensors in the similar IEEE axes, whose order can differ; so the paper's errors by
+    element (Eqs. 3, 5, 6), which depend on orientation, refer to such axes. Use `R @ tensor @ R.T` on
+    reference and prediction alike.
 
     Parameters
     ----------

@@ -1,0 +1,42 @@
+# make reproduce | test | lab | bench | refresh; each creates .venv from the lock when it is missing.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROFILE ?= mini
+OUT ?= build/reproduce
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+
+# One thread each: the networks are small, and sums then round alike on every machine.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: reproduce test lab bench refresh clean
+
+reproduce: $(READY)
+	$(BIN)/python -m dtnet_core.batch --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
+
+test: $(READY)
+	$(BIN)/ruff check dtnet_core tests benchmarks notebooks
+	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+# Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
+refresh: $(READY)
+	$(BIN)/python -m dtnet_core.batch --in-place $(NOTEBOOKS)
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf build

@@ -1,0 +1,359 @@
+"""The Materials Project downloader, on documents built with the database's own classes."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import traceback
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+from emmet.core.mpid import AlphaID
+from emmet.core.polar import DielectricDoc
+from emmet.core.summary import SummaryDoc
+from emmet.core.tasks import CoreTaskDoc
+from emmet.core.vasp.calculation import CoreCalculationOutput
+from mp_api.client.core.exceptions import MPRestError
+from mp_api.client.routes.materials.dielectric import DielectricRester
+from mp_api.client.routes.materials.summary import SummaryRester
+from mp_api.client.routes.materials.tasks import TaskRester
+from pymatgen.core import Lattice, Structure
+
+from dtnet_core import data, download, frames, mp_documents
+
+KEY = "k3y" + "0123456789abcdef" + "ABCDEFGHIJKLM"  # 32 characters, like a real one
+
+
+def rotation(seed: int) -> np.ndarray:
+    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return q * np.sign(np.linalg.det(q))
+
+
+def crystal(seed: int) -> tuple[Structure, np.ndarray, np.ndarray]:
+    """A crystal somehow oriented in space with tensors that fit it: structure, electronic, ionic."""
+    x, q = 0.305, rotation(seed)
+    kinds = [
+        (Lattice.tetragonal(4.6, 2.96), [7.0, 7.0, 8.5]),
+        (Lattice.orthorhombic(4.4, 4.9, 3.1), [5.0, 6.0, 9.0]),
+    ]
+    lattice, diagonal = kinds[seed % 2]
+    sites = [
+        [0, 0, 0],
+        [0.5, 0.5, 0.5],
+        [x, x, 0],
+        [-x, -x, 0],
+        [0.5 + x, 0.5 - x, 0.5],
+        [0.5 - x, 0.5 + x, 0.5],
+    ]
+    structure = Structure(lattice.matrix @ q.T, ["Ti"] * 2 + ["O"] * 4, sites)
+    tensor = q @ np.diag(diagonal) @ q.T
+    return structure, tensor, 3 * tensor
+
+
+class Server:
+    """What the database would answer, asked for with the arguments that its clients take."""
+
+    db_version = "2025.09.25"
+
+    def __init__(self, n: int = 7, without_task: tuple[int, ...] = ()) -> None:
+        self.calls: list[tuple[str, tuple]] = []
+        self.fail: list[Exception] = []  # raised by the next calls, one each
+        self.documents: dict[str, dict[str, dict]] = {"dielectric": {}, "summary": {}, "tasks": {}}
+        for i in range(n):
+            material, task = f"mp-{100 + i}", f"mp-{9000 + i}"
+            structure, electronic, ionic = crystal(i)
+            origin = {"name": "dielectric", "task_id": task, "last_updated": "2024-01-01T00:00:00"}
+            published = DielectricDoc.from_ionic_and_electronic(
+                ionic, electronic, structure, material, origins=[origin], deprecated=False,
+                last_updated="2024-01-01T00:00:00",
+            )  # fmt: skip
+            self.documents["dielectric"][material] = {
+                "material_id": material,
+                "electronic": [list(row) for row in published.electronic],
+                "ionic": [list(row) for row in published.ionic],
+                "origins": [origin],
+            }
+            self.documents["summary"][material] = {
+                "material_id": material, "structure": structure.as_dict(), "band_gap": 1.5 + i,
+                "energy_above_hull": 0.0,
+            }  # fmt: skip
+            if i not in without_task:
+                task = (
+                    str(AlphaID(task.split("-")[1], padlen=8)) if i % 3 == 0 else task
+                )  # both spellings occur
+                self.documents["tasks"][task if "-" in task else f"mp-{task}"] = {
+                    "task_id": task if "-" in task else f"mp-{task}",
+                    "structure": structure.as_dict(),
+                    "run_type": "GGA+U",
+                    "output": {"epsilon_static": electronic.tolist(), "epsilon_ionic": ionic.tolist()},
+                }
+        self.materials = SimpleNamespace(
+            dielectric=self._rester("dielectric", DielectricRester, "material_ids"),
+            summary=self._rester("summary", SummaryRester, "material_ids"),
+            tasks=self._rester("tasks", TaskRester, "task_ids"),
+        )
+
+    def _rester(self, name: str, real: type, key: str) -> SimpleNamespace:
+        def search(**options):
+            inspect.signature(real.search).bind(None, **options)  # only arguments the real client takes
+            known = real.document_model.model_json_schema()["properties"]
+            assert all(f.split(".")[0] in known for f in options["fields"])
+            self.calls.append((name, tuple(options.get(key) or ())))
+            if self.fail:
+                error = self.fail.pop(0)
+                if error is not None:
+                    raise error
+            wanted = {mp_documents.same_id(i) for i in options.get(key) or self.documents[name]}
+            found = [d for i, d in self.documents[name].items() if mp_documents.same_id(i) in wanted]
+            top = {f.split(".")[0] for f in options["fields"]}
+            return [
+                {k: v for k, v in d.items() if k in top} for d in reversed(found)
+            ]  # in no particular order
+
+        return SimpleNamespace(search=search)
+
+
+@pytest.fixture(autouse=True)
+def _key_and_no_waiting(monkeypatch):
+    monkeypatch.setenv("MP_API_KEY", KEY)
+    waits: list[float] = []
+    monkeypatch.setattr(download, "_SLEEP", waits.append)
+    return waits
+
+
+def run(server: Server, folder, **options):
+    options = {"page_size": 3, "progress": False, **options}
+    return download.download(folder, client_factory=lambda secret: server, **options)
+
+
+def test_the_fields_exist_in_the_database_classes():
+    assert set(download.DIELECTRIC_FIELDS) <= set(DielectricDoc.model_fields)
+    assert set(download.SUMMARY_FIELDS) <= set(SummaryDoc.model_fields)
+    assert {f.split(".")[0] for f in download.TASK_FIELDS} <= set(CoreTaskDoc.model_fields)
+    assert {f.split(".")[1] for f in download.TASK_FIELDS if "." in f} <= set(
+        CoreCalculationOutput.model_fields
+    )
+
+
+@pytest.mark.parametrize("without_task", [(), tuple(range(7))])
+def test_tensors_arrive_in_the_frame_of_their_structure(tmp_path, without_task):
+    server = Server(without_task=without_task)
+    path = run(server, tmp_path)
+    assert path == tmp_path / "mp_tensors.json.gz"
+    records = data.load_records("full", data_dir=tmp_path)
+    assert [r.id for r in records] == [f"mp-{100 + i}" for i in range(7)]
+    for i, record in enumerate(records):
+        structure, electronic, ionic = crystal(i)
+        assert np.allclose(record.structure.lattice.matrix, structure.lattice.matrix, atol=1e-7)
+        assert np.allclose(record.eps_electronic, electronic, atol=1e-6)
+        assert np.allclose(record.eps_ionic, ionic, atol=1e-6)
+        assert np.allclose(record.eps_total, electronic + ionic, atol=1e-6)
+        assert record.symmetry_violation < 1e-6 and record.meta["band_gap_ev"] == 1.5 + i
+        assert record.meta["database_version"] == Server.db_version and record.code == "VASP"
+        if without_task:
+            assert record.flags == ("frame_reconstructed",) and record.meta["frame"] == "reconstructed"
+        else:
+            assert record.flags == () and record.functional == "PBE+U"
+    assert data.clean(records)[1].counts() == {}
+
+
+def test_published_tensors_do_not_fit_published_structures():
+    """Why the frame has to be looked after at all."""
+    published, summary = (Server(1).documents[name]["mp-100"] for name in ("dielectric", "summary"))
+    structure, tensor = Structure.from_dict(summary["structure"]), np.array(published["electronic"])
+    naive = data.Record("naive", structure, "TiO2", tensor)
+    assert frames.tensor_violations(naive)["electronic"] > 0.05
+    right = data.Record("right", structure, "TiO2", mp_documents.from_ieee(tensor, structure))
+    assert frames.tensor_violations(right)["electronic"] < 1e-6
+
+
+def test_a_wrong_frame_is_flagged():
+    server = Server(1)
+    published, summary = server.documents["dielectric"]["mp-100"], server.documents["summary"]["mp-100"]
+    task = dict(next(iter(server.documents["tasks"].values())))
+    q = rotation(11)
+    task["output"] = {k: (q @ np.array(v) @ q.T).tolist() for k, v in task["output"].items()}
+    assert "rotated_frame" in mp_documents.make_record("mp-100", published, summary, task).flags
+    task["output"] = {k: (1.2 * np.array(v)).tolist() for k, v in task["output"].items()}
+    assert "differs_from_published" in mp_documents.make_record("mp-100", published, summary, task).flags
+
+
+def test_documents_may_be_the_clients_models():
+    server = Server(1)
+    structure, electronic, _ = crystal(0)
+    published = DielectricDoc.from_ionic_and_electronic(
+        3 * electronic, electronic, structure, "mp-100", deprecated=False, last_updated="2024-01-01T00:00:00"
+    )
+    summary = SimpleNamespace(structure=structure, band_gap=None, energy_above_hull=None)
+    output = CoreCalculationOutput(
+        epsilon_static=electronic.tolist(), epsilon_ionic=(3 * electronic).tolist()
+    )
+    task = CoreTaskDoc(structure=structure, output=output, run_type="GGA", last_updated="2024-01-01T00:00:00")
+    record = mp_documents.make_record("mp-100", published, summary, task)
+    assert np.allclose(record.eps_total, 4 * electronic) and record.functional == "PBE" and record.flags == ()
+    assert server.db_version
+
+
+def test_materials_that_cannot_be_joined_are_listed(tmp_path):
+    server = Server(4, without_task=(1,))
+    del server.documents["dielectric"]["mp-100"]
+    server.documents["summary"]["mp-101"]["structure"] = None
+    server.documents["dielectric"]["mp-102"]["ionic"] = None
+    run(server, tmp_path)
+    assert [r.id for r in data.load_records("full", data_dir=tmp_path)] == ["mp-103"]
+    skipped = {s["id"]: s["reason"] for s in data.read_json(tmp_path / "mp_tensors.skipped.json.gz")}
+    assert set(skipped) == {"mp-100", "mp-101", "mp-102"}
+    assert "no dielectric document" in skipped["mp-100"] and "no structure" in skipped["mp-101"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    whole = data.data_sha256(run(Server(), tmp_path / "whole"))
+    server = Server()
+    server.fail = [None] * 6 + [
+        KeyboardInterrupt()
+    ]  # the list, page 1, and two of the three requests of page 2
+    with pytest.raises(KeyboardInterrupt):
+        run(server, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "mp_tensors.json.gz").exists()
+    first = len(server.calls)
+    assert data.data_sha256(run(server, tmp_path / "cut")) == whole
+    assert [name for name, _ in server.calls[first:]] == [
+        "dielectric",
+        "summary",
+        "tasks",
+    ] * 2  # pages 2 and 3
+    before = len(server.calls)
+    assert data.data_sha256(run(server, tmp_path / "cut")) == whole
+    assert len(server.calls) == before
+    assert data.data_sha256(run(server, tmp_path / "cut", fresh=True)) == whole and len(server.calls) > before
+
+
+def test_a_damaged_page_is_fetched_again(tmp_path):
+    server = Server()
+    whole = data.data_sha256(run(server, tmp_path))
+    page = sorted((tmp_path / ".mp_tensors.pages").glob("page-*"))[1]
+    page.write_bytes(page.read_bytes()[:40])
+    before = len(server.calls)
+    assert data.data_sha256(run(server, tmp_path)) == whole
+    assert {ids for name, ids in server.calls[before:] if name == "summary"} == {
+        ("mp-103", "mp-104", "mp-105")
+    }
+
+
+def test_pages_of_another_database_version_are_not_mixed(tmp_path):
+    server = Server()
+    run(server, tmp_path)
+    server.db_version = "2026.01.01"
+    with pytest.raises(download.DownloadError, match=r"2025\.09\.25.*2026\.01\.01.*fresh"):
+        run(server, tmp_path)
+
+
+def test_limit_and_page_size(tmp_path):
+    run(Server(), tmp_path, limit=2)
+    assert len(data.load_records("full", data_dir=tmp_path)) == 2
+    run(Server(), tmp_path)  # the rest is added
+    assert len(data.load_records("full", data_dir=tmp_path)) == 7
+    with pytest.raises(ValueError, match="101"):
+        run(Server(), tmp_path, page_size=101)
+
+
+def test_failures_are_repeated_with_growing_pauses(tmp_path, _key_and_no_waiting):
+    server = Server()
+    server.fail = [
+        MPRestError("REST query returned with error status code 429 on URL x with message:\nslow down"),
+        requests.ConnectionError("reset"),
+        MPRestError("REST query returned with error status code 502 on URL x with message:\nbad gateway"),
+    ]
+    run(server, tmp_path, backoff=1.0)
+    assert _key_and_no_waiting == [1.0, 2.0, 4.0]
+    assert len(data.load_records("full", data_dir=tmp_path)) == 7
+
+
+def test_no_network_gives_a_clear_error(tmp_path, _key_and_no_waiting):
+    def unreachable(secret):
+        raise requests.ConnectionError("Failed to resolve 'api.materialsproject.org'")
+
+    with pytest.raises(download.DownloadError, match=r"no answer.*after 3 attempts.*check the network"):
+        download.download(tmp_path, client_factory=unreachable, retries=2)
+    assert len(_key_and_no_waiting) == 2
+
+
+def test_a_refused_key_is_not_repeated(tmp_path, _key_and_no_waiting):
+    server = Server()
+    server.fail = [
+        MPRestError(f"REST query returned with error status code 401 on URL x?key={KEY} with message:\nno")
+    ]
+    with pytest.raises(download.DownloadError, match="refused the key in MP_API_KEY") as error:
+        run(server, tmp_path)
+    assert KEY not in str(error.value) and _key_and_no_waiting == []
+    server.fail = [MPRestError("REST query returned with error status code 404 on URL x with message:\nno")]
+    with pytest.raises(download.DownloadError, match="request was refused"):
+        run(server, tmp_path)
+    server.fail = [TypeError("search() got an unexpected keyword argument 'fields'")]
+    with pytest.raises(download.DownloadError, match="is mp-api up to date"):
+        run(server, tmp_path)
+
+
+def test_a_missing_key_says_how_to_get_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MP_API_KEY")
+    with pytest.raises(
+        download.DownloadError, match=r"MP_API_KEY is not set.*next-gen.materialsproject.org/api"
+    ):
+        download.download(tmp_path)
+    assert download.main([str(tmp_path)]) == 1
+    assert "export MP_API_KEY=" in capsys.readouterr().err
+
+
+def leak() -> Exception:
+    return requests.ConnectionError(
+        f"https://api.materialsproject.org/?API_KEY={KEY} refused, x-api-key: {KEY}"
+    )
+
+
+def test_the_key_is_nowhere(tmp_path, capfd):
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    server = Server()
+    server.documents["dielectric"]["mp-101"]["electronic"] = f"{KEY} broke it"
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run(server, tmp_path, progress=True)
+            server.fail = [leak() for _ in range(3)]
+            with pytest.raises(download.DownloadError) as error:
+                run(server, tmp_path, fresh=True, retries=2)
+            try:
+                raise error.value
+            except download.DownloadError as raised:
+                logging.getLogger("dtnet").exception("download failed")
+                report = traceback.TracebackException.from_exception(raised, capture_locals=True)
+                shown = "".join(report.format())
+    finally:
+        logging.getLogger().removeHandler(handler)
+    chain = [error.value]
+    while (previous := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(previous)
+    assert all(KEY not in f"{e!r}" for e in chain)
+    output = "".join(capfd.readouterr())
+    for text in (shown, log.getvalue(), output, *(str(w.message) for w in caught), repr(download.api_key())):
+        assert KEY not in text
+    assert "<hidden key>" in str(error.value)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert KEY not in str(path) and KEY not in str(data.read_json(path))
+    assert any("broke it" in str(data.read_json(p)) for p in tmp_path.rglob("*skipped*"))
+
+
+def test_ids_match_in_both_spellings():
+    for number in (149, 9000, 1234567):
+        assert mp_documents.same_id(f"mp-{AlphaID(str(number), padlen=8)}") == mp_documents.same_id(
+            f"mp-{number}"
+        )
+        assert mp_documents.same_id(str(AlphaID(str(number), padlen=8))) == f"mp-{number}"
+    assert mp_documents.same_id("mvc-3271") != mp_documents.same_id("mp-3271")
