@@ -19,7 +19,7 @@ reproduce: $(READY)
 test: $(READY)
 	$(BIN)/ruff check dtnet_core tests benchmarks notebooks
 	$(BIN)/python -m pytest -q tests
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env $(NOTEBOOKS)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -49,7 +49,12 @@ def run_notebook(notebook: str | Path, output: str | Path, parameters: Mapping[s
         status, reason = "failed", f"{error.ename}: {error.evalue} (see {output})"
     else:
         status, reason = "ran", ""
-    return {"notebook": notebook.stem, "status": status, "seconds": round(time.monotonic() - started), "reason": reason}
+    return {
+        "notebook": notebook.stem,
+        "status": status,
+        "seconds": round(time.monotonic() - started),
+        "reason": reason,
+    }
 
 
 def refresh_notebook(notebook: str | Path) -> None:
@@ -81,8 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Execute the kit's notebooks with papermill.")
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--profile", default="mini", choices=("mini", "full"))
-    parser.add_argument("--output", default="build/reproduce", type=Path, help="folder of the executed copies")
-    parser.add_argument("--in-place", action="store_true", help="refresh the stored outputs instead (profile mini)")
+    parser.add_argument(
+        "--output", default="build/reproduce", type=Path, help="folder of the executed copies"
+    )
+    parser.add_argument(
+        "--in-place", action="store_true", help="refresh the stored outputs instead (profile mini)"
+    )
     options = parser.parse_args(arguments)
     if options.in_place:
         for notebook in options.notebooks:
@@ -93,9 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = []
     for notebook in options.notebooks:
         print(f"running {notebook} (profile {options.profile})", flush=True)
-        rows.append(run_notebook(notebook, options.output / notebook.name, {"profile": options.profile, "figures_dir": str(figures)}))
+        rows.append(
+            run_notebook(
+                notebook,
+                options.output / notebook.name,
+                {"profile": options.profile, "figures_dir": str(figures)},
+            )
+        )
         print(f"  {rows[-1]['status']} after {rows[-1]['seconds']} s {rows[-1]['reason']}", flush=True)
-    print(f"\n{pd.DataFrame(rows).to_string(index=False)}\n\nexecuted notebooks: {options.output}, figures: {options.output / 'figures'}")
+    print(
+        f"\n{pd.DataFrame(rows).to_string(index=False)}\n\nexecuted notebooks: {options.output}, figures: {options.output / 'figures'}"
+    )
     return sum(row["status"] == "failed" for row in rows)
 
 

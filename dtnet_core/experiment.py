@@ -34,6 +34,9 @@ SPLITS = ("record", "group")
 PAPER_WIDTH = (128, 64, 32)
 """Inner channels when several layers or encoders are concatenated: those of one SevenNet layer."""
 
+_TRAIN_OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
+_CODE_OF_A_RUN = ("dataset", "features", "layers", "readout", "reduce", "splits", "training")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -137,6 +140,23 @@ def compute_features(features: str, structures: Sequence[Structure], bonds: bool
     return parts[0] if len(parts) == 1 else [concatenate_channels(p) for p in zip(*parts, strict=True)]
 
 
+def predict_structures(model: DTNet, features: str, structures: Sequence[Structure], cache_dir: str | Path | None = None,
+                       progress: bool = True) -> np.ndarray:  # fmt: skip
+    """Dielectric tensors [B, 3, 3] of crystals, each in the frame of its structure.
+
+    Parameters
+    ----------
+    model : DTNet
+    features : str
+        The encoders and layers it was trained with.
+    structures : sequence of pymatgen Structure
+    """
+    bonds = model.config.edge_channels is not None
+    found = compute_features(features, structures, bonds, cache_dir, progress)
+    with torch.inference_mode():
+        return np.concatenate([model(part).double().numpy() for part in found])
+
+
 def load_clean(profile: str, data_dir: str | Path | None = None) -> tuple[list[Record], str]:
     """The cleaned records of a profile's default set, and the SHA-256 of the file they came from."""
     records = load_records(profile, data_dir=data_dir)
@@ -232,21 +252,32 @@ def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, prog
     by_system = metrics_by_system(reference, predicted, [systems[i] for i in split["test"]])
     scores = {k: v for k, v in by_system["all"].items() if k != "n"}
     sizes = {f"n_{part}": len(rows) for part, rows in split.items()}
-    command = f"python -m dtnet_core.experiment --profile {experiment.profile} --features {experiment.features}" \
-              f" --target {experiment.target} --model {experiment.model} --split {experiment.split} --seeds {seed}"  # fmt: skip
     return experiment.identity(seed) | sizes | scores | {
         "by_system": by_system,
         "best_epoch": found.best_epoch, "epochs": len(found.history["train"]), "stopped_early": found.stopped_early,
         "validation_mae_ten": min(found.history["validation"]), "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
         "parameters": sum(p.numel() for p in found.model.parameters()),
         "settings": {"train": asdict(experiment.train), "model": asdict(shape)},
-        "data_sha256": checksum, "command": command, "wall_s": round(time.monotonic() - started, 1), **provenance(),
+        "data_sha256": checksum, "command": _command(experiment, seed), "wall_s": round(time.monotonic() - started, 1), **provenance(),
     }  # fmt: skip
 
 
+def _command(experiment: Experiment, seed: int) -> str:
+    """The command line that repeats a run."""
+    words = ["python -m dtnet_core.experiment"]
+    for name in ("profile", "features", "target", "model", "split"):
+        words.append(f"--{name} {getattr(experiment, name)}")
+    for name in _TRAIN_OPTIONS:
+        if getattr(experiment.train, name) != getattr(TrainConfig, name):
+            words.append(f"--{name.replace('_', '-')} {getattr(experiment.train, name)}")
+    return " ".join([*words, f"--seeds {seed}"])
+
+
 def _run_file(experiment: Experiment, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
-    """Where a run keeps its checkpoint and its model, named by everything that determines it."""
-    digest = hashlib.sha256(repr((experiment, seed, checksum)).encode()).hexdigest()[:16]
+    """Where a run keeps its checkpoint and its model, named by everything that determines it, the code included."""
+    here = Path(__file__).parent
+    code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
+    digest = hashlib.sha256(repr((experiment, seed, checksum, code)).encode()).hexdigest()[:16]
     name = f"{experiment.profile}-{experiment.target}-{experiment.model}-seed{seed}-{digest}"
     return Path(cache_dir or default_cache_dir()) / "runs" / name
 
@@ -259,7 +290,7 @@ def load_run(
     Raises
     ------
     FileNotFoundError
-        When that run was not made with this cache.
+        When that run was not made with this cache, these data and this code.
     """
     checksum = load_clean(experiment.profile, data_dir)[1]
     return DTNet.load(_run_file(experiment, seed, checksum, cache_dir).with_suffix(".safetensors"))[0]
@@ -278,7 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="DTNet-simple", choices=MODELS)
     parser.add_argument("--split", default="record", choices=SPLITS)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--max-epochs", type=int, default=TrainConfig.max_epochs)
+    for name in _TRAIN_OPTIONS:
+        default = getattr(TrainConfig, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     parser.add_argument("--results", default="data/results/tensors.json")
     parser.add_argument(
         "--threads", type=int, default=1, help="for torch; small networks gain nothing from more"
@@ -289,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for features in options.features:
         for target in options.target:
             experiment = Experiment(target, features, options.model, options.split, options.profile,
-                                    train=TrainConfig(max_epochs=options.max_epochs))  # fmt: skip
+                                    train=TrainConfig(**{name: getattr(options, name) for name in _TRAIN_OPTIONS}))  # fmt: skip
             for run in run_experiment(experiment, options.seeds, options.results, resume=not options.again):
                 print(
                     f"{target:10s} {options.model} {features} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",

@@ -36,8 +36,8 @@ class TrainConfig:
     clip : float
         Largest gradient norm.
     max_epochs : int
-        Length of the cosine schedule from the learning rate to zero. The paper prints none; its best epoch was 263 on
-        average.
+        Length of the cosine schedule from the learning rate to zero. The paper prints none (its best epoch was 263
+        on average, of 2.6 times as many batches). Twice the default gains 1 to 2 % in validation error here.
     patience : int
         Epochs without a better validation error before stopping.
     """
@@ -47,7 +47,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     batch_size: int = 64
     clip: float = 2.0
-    max_epochs: int = 300
+    max_epochs: int = 150
     patience: int = 200
 
 
@@ -119,7 +119,11 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     train_rows, validation_rows = torch.as_tensor(train), torch.as_tensor(validation)
     network.fit_scales(data.batch(train_rows), data.target_tensors(train_rows))
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        network.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     steps = math.ceil(len(train) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -331,7 +331,7 @@ def test_clean_keeps_in_order_and_reports_every_drop():
         "sum": replace(rutile_record(), eps_total=np.diag([67.0, 67.0, 95.0])),
         "none": replace(rutile_record(), eps_total=None),
         "metal": rutile_record(flags=("small-gap",)),
-        "doubt": rutile_record(flags=("soft-mode",)),
+        "doubt": rutile_record(flags=("frame_reconstructed",)),
     }
     records = [replace(r, id=name, meta={"file": "set.json.gz"}) for name, r in cases.items()]
     kept, report = data.clean([*records, records[0]])
@@ -349,7 +349,8 @@ def test_clean_keeps_in_order_and_reports_every_drop():
     assert table.loc["high", "detail"] == "elements from 0 to 100.5" and table.loc["high", "value"] == 100.5
     assert table.loc["low", "value"] == -10.5
     assert "0.2000 angstrom" in table.loc["close", "detail"] and set(table.file) == {"set.json.gz"}
-    assert report.flag_counts() == {"soft-mode": 1} and kept[2].flags == ("soft-mode",)
+    assert report.flag_counts() == {"frame_reconstructed": 1}
+    assert kept[2].flags == ("frame_reconstructed",)
     assert "3 of 12 records kept" in str(report) and json.loads(json.dumps(report.to_dict()))["n_kept"] == 3
 
 

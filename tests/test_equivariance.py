@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
-from tests.conftest import CRYSTALS, random_rotation, turn
 
 from dtnet_core.encoder import encode, load_encoder
 from dtnet_core.readout import DTNet, DTNetConfig
+from tests.conftest import CRYSTALS, random_rotation, turn
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
