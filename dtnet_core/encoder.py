@@ -112,6 +112,40 @@ def select_layers(blocks: dict[int, Features], layers: Sequence[int]) -> Feature
     )
 
 
+def parse_features(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Read "7net-0:0-2,4+7net-l3i5:3" as [("7net-0", (0, 1, 2, 4)), ("7net-l3i5", (3,))].
+
+    Raises
+    ------
+    ValueError
+        When the text does not follow that pattern.
+    """
+    parsed = []
+    for part in text.split("+"):
+        name, _, layers = part.strip().rpartition(":")
+        try:
+            chosen: list[int] = []
+            for item in layers.split(","):
+                first, _, last = item.partition("-")
+                chosen += range(int(first), int(last or first) + 1)
+        except ValueError:
+            name = ""
+        if not name or not chosen:
+            raise ValueError(
+                f"features are {text!r}; expected ENCODER:LAYERS, e.g. '7net-0:4' or '7net-0:0-5+7net-l3i5:1,3'"
+            )
+        parsed.append((name, tuple(chosen)))
+    return parsed
+
+
+def spell_layers(layers: Sequence[int]) -> str:
+    """(0, 1, 2) -> "0-2", (4,) -> "4", (1, 3) -> "1,3"."""
+    layers = list(layers)
+    if len(layers) > 2 and layers == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}-{layers[-1]}"
+    return ",".join(map(str, layers))
+
+
 @lru_cache(maxsize=8)
 def load_encoder(name: str = "7net-0", dtype: torch.dtype = torch.float32) -> Encoder:
     """The encoder of that name, loaded once a process.

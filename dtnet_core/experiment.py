@@ -20,13 +20,12 @@ from pymatgen.core import Structure
 
 from .data import TARGETS, Record, clean, crystal_systems, data_sha256, load_records, resolve_data_dir
 from .dataset import CrystalSet, build_set
-from .encoder import load_encoder
-from .features import Features, concatenate_channels
+from .encoder import parse_features, spell_layers
 from .metrics import metrics_by_system
 from .readout import DTNet, DTNetConfig
 from .results import IDENTITY, append_result, load_results, plain, provenance
 from .splits import split_by_group, split_by_record
-from .store import FeatureStore, default_cache_dir
+from .store import compute_features, default_cache_dir
 from .training import TrainConfig, fit, predict
 
 MODELS = ("DTNet", "DTNet-simple")
@@ -88,56 +87,6 @@ class Experiment:
             self.profile,
         )
         return dict(zip(IDENTITY, values, strict=True))
-
-
-def parse_features(text: str) -> list[tuple[str, tuple[int, ...]]]:
-    """Read "7net-0:0-2,4+7net-l3i5:3" as [("7net-0", (0, 1, 2, 4)), ("7net-l3i5", (3,))].
-
-    Raises
-    ------
-    ValueError
-        When the text does not follow that pattern.
-    """
-    parsed = []
-    for part in text.split("+"):
-        name, _, layers = part.strip().rpartition(":")
-        try:
-            chosen: list[int] = []
-            for item in layers.split(","):
-                first, _, last = item.partition("-")
-                chosen += range(int(first), int(last or first) + 1)
-        except ValueError:
-            name = ""
-        if not name or not chosen:
-            raise ValueError(
-                f"features are {text!r}; expected ENCODER:LAYERS, e.g. '7net-0:4' or '7net-0:0-5+7net-l3i5:1,3'"
-            )
-        parsed.append((name, tuple(chosen)))
-    return parsed
-
-
-def spell_layers(layers: Sequence[int]) -> str:
-    """(0, 1, 2) -> "0-2", (4,) -> "4", (1, 3) -> "1,3"."""
-    layers = list(layers)
-    if len(layers) > 2 and layers == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}-{layers[-1]}"
-    return ",".join(map(str, layers))
-
-
-def compute_features(features: str, structures: Sequence[Structure], bonds: bool = False, cache_dir: str | Path | None = None,
-                     progress: bool = True) -> list[Features]:  # fmt: skip
-    """Features of each structure for a text like "7net-0:0-5+7net-l3i5:4", through the store on disk.
-
-    Raises
-    ------
-    ValueError
-        See `parse_features` and `encoder.encode`.
-    """
-    parts = [
-        FeatureStore(load_encoder(name), cache_dir).features(structures, layers, bonds, progress)
-        for name, layers in parse_features(features)
-    ]
-    return parts[0] if len(parts) == 1 else [concatenate_channels(p) for p in zip(*parts, strict=True)]
 
 
 def predict_structures(model: DTNet, features: str, structures: Sequence[Structure], cache_dir: str | Path | None = None,

@@ -22,6 +22,7 @@ import pandas as pd
 IDENTITY = ("target", "model", "encoder", "layer", "split", "seed", "profile")
 """Keys that name a run; a record equal in all of them replaces the older one."""
 
+README_MARKS = ("<!-- results -->", "<!-- end of results -->")
 _ROOT = Path(__file__).resolve().parent.parent
 _OUTPUTS = ("data/results", "figures")  # what runs write: a change there does not change the code that ran
 
@@ -205,6 +206,34 @@ def _paper_cell(paper: Mapping, target: str | None, model: str | None) -> tuple[
     return (cell["mean"], cell["std"]) if cell else (math.nan, math.nan)
 
 
+def readme_table(results: Sequence[Mapping], paper: Mapping) -> str:
+    """The README's table in Markdown: MAE_ten of every kind of run on the full profile, beside the paper's.
+
+    Parameters
+    ----------
+    results : sequence of records
+        Of `data/results/tensors.json`.
+    paper : mapping
+        `data/paper/table2.json`.
+    """
+    chosen = [r for r in results if r["profile"] == "full" and r["split"] == "record"]
+    columns = {"target": "target", "model": "model", "encoder": "encoder", "layer": "layers", "runs": "seeds",
+               "mae_ten": "MAE_ten, test", "paper": "the paper's"}  # fmt: skip
+    table = format_table(results_table(chosen, paper=paper))[list(columns)].rename(columns=columns).astype(str)
+    rows = [list(table), ["---"] * len(columns), *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def update_readme(readme: str | os.PathLike, results: Sequence[Mapping], paper: Mapping) -> None:
+    """Rewrite what stands between the README's two `results` marks; raises ValueError where they are missing."""
+    path = Path(readme)
+    before, first, rest = path.read_text(encoding="utf-8").partition(README_MARKS[0])
+    _, last, after = rest.partition(README_MARKS[1])
+    if not (first and last):
+        raise ValueError(f"{path} has no part between {README_MARKS[0]} and {README_MARKS[1]}")
+    path.write_text(f"{before}{first}\n{readme_table(results, paper)}\n{last}{after}", encoding="utf-8")
+
+
 def provenance() -> dict[str, str]:
     """Where a number comes from: code, hardware and versions, without names of machines or people.
 
@@ -255,3 +284,11 @@ def _hardware() -> str:
         model = names[0] if names else model
     accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{model}, {cores} cores{accelerator}"
+
+
+if __name__ == "__main__":
+    update_readme(
+        _ROOT / "README.md",
+        load_results(_ROOT / "data/results/tensors.json"),
+        json.loads((_ROOT / "data/paper/table2.json").read_text()),
+    )

@@ -22,8 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from .encoder import Encoder, select_layers, with_donors
-from .features import Features, from_mandel, split_crystals, to_mandel
+from .encoder import Encoder, load_encoder, parse_features, select_layers, with_donors
+from .features import Features, concatenate_channels, from_mandel, split_crystals, to_mandel
 from .structures import crystal_key
 
 ATOMS_PER_SHARD = 3_000
@@ -187,6 +187,22 @@ class FeatureStore:
         os.replace(temporary, shard)
         self._open.pop(shard, None)
         self._where |= dict.fromkeys(metadata, shard)
+
+
+def compute_features(features: str, structures: Sequence[Structure], bonds: bool = False, cache_dir: str | Path | None = None,
+                     progress: bool = True) -> list[Features]:  # fmt: skip
+    """Features of each structure for a text like "7net-0:0-5+7net-l3i5:4", through the store on disk.
+
+    Raises
+    ------
+    ValueError
+        See `parse_features` and `encoder.encode`.
+    """
+    parts = [
+        FeatureStore(load_encoder(name), cache_dir).features(structures, layers, bonds, progress)
+        for name, layers in parse_features(features)
+    ]
+    return parts[0] if len(parts) == 1 else [concatenate_channels(p) for p in zip(*parts, strict=True)]
 
 
 def _entry(key: str, layer: int, bonds: bool) -> str:

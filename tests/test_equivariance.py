@@ -56,7 +56,7 @@ def test_inversion_and_reflection(predictor, dtype, crystal):
 def test_sees_the_crystal_not_its_description(predictor, dtype, crystal):
     order = np.random.default_rng(1).permutation(len(crystal))
     permuted = Structure(crystal.lattice, [crystal.species[i] for i in order], crystal.frac_coords[order])
-    shifted = Structure(crystal.lattice, crystal.species, crystal.frac_coords + [0.31, -0.17, 2.63])
+    shifted = Structure(crystal.lattice, crystal.species, crystal.frac_coords + np.array([0.31, -0.17, 2.63]))
     shear = np.array([[1, 1, 0], [0, 1, -1], [0, 0, 1]])  # unimodular: another primitive cell
     other = Structure(Lattice(shear @ crystal.lattice.matrix), crystal.species, crystal.frac_coords @ np.linalg.inv(shear))
     tensor, *others = predictor([crystal, permuted, shifted, other, crystal.make_supercell((2, 2, 2), in_place=False)])

@@ -142,3 +142,10 @@ def test_commit_of_clean_changed_and_foreign_folders(tmp_path):
     (tmp_path / "code.py").write_text("2")
     assert r._commit(tmp_path) == f"{clean}-dirty"
     assert r._commit(tmp_path / "data") == "unknown"  # a folder inside somebody else's checkout
+
+
+def test_the_readme_shows_what_the_results_file_holds():
+    table = r.readme_table(r.load_results(ROOT / "data/results/tensors.json"), TABLE2)
+    before, after = r.README_MARKS
+    shown = (ROOT / "README.md").read_text().split(before)[1].split(after)[0]
+    assert shown.strip() == table, "run: python -m dtnet_core.results"

@@ -6,18 +6,12 @@ import torch
 
 from dtnet_core.data import Record, save_records
 from dtnet_core.dataset import build_set, group_projector
-from dtnet_core.encoder import encode, load_encoder
-from dtnet_core.experiment import (
-    Experiment,
-    compute_features,
-    load_run,
-    parse_features,
-    run_experiment,
-    spell_layers,
-)
+from dtnet_core.encoder import encode, load_encoder, parse_features, spell_layers
+from dtnet_core.experiment import Experiment, load_run, run_experiment
 from dtnet_core.features import from_mandel, split_crystals, to_mandel
 from dtnet_core.metrics import mae_ten
 from dtnet_core.readout import DTNet, DTNetConfig
+from dtnet_core.store import compute_features
 from dtnet_core.symmetry import point_group_rotations, symmetrize
 from dtnet_core.training import TrainConfig, fit, mae_ten_loss, predict
 from tests.conftest import random_rotation, turn
