@@ -27,9 +27,10 @@ SUPPORTED_ELEMENTS = frozenset(Element.from_Z(z).symbol for z in (*range(1, 84),
 """The 89 elements of the default encoder (7net-0): hydrogen to bismuth, actinium to plutonium."""
 
 REFUSED_FLAGS = frozenset(
-    ("incomplete", "not-converged", "charge-not-neutral", "imaginary-mode", "small-gap", "unphysical")
-)
-"""Quality flags of a calculation with which its tensor is not used."""
+    ("incomplete", "not-converged", "charge-not-neutral", "imaginary-mode", "soft-mode", "small-gap",
+     "asymmetric-tensor", "unphysical")
+)  # fmt: skip
+"""Quality flags of the kit's own calculations (``data/open_dfpt.md``) with which a tensor is not used."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def summarise(records: Sequence[Record], systems: Sequence[str]) -> dict:
         tensors = [record.tensor(target) for record in records]
         if records and all(tensor is not None for tensor in tensors):
             values = scalar_constant(np.array(tensors))  # [N]
-            ranges[target] = [float(values.min()), float(values.max())]
+            ranges[target] = [round(float(values.min()), 4), round(float(values.max()), 4)]
     return {
         "n": len(records),
         "n_atoms": sum(len(r.structure) for r in records),
@@ -127,18 +127,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Clean a set and store its numbers with their provenance."""
     parser = argparse.ArgumentParser(description="Numbers of a cleaned data set")
     parser.add_argument("--profile", choices=("mini", "full"), default="full")
-    parser.add_argument("--name", help="data set, as in load_records")
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
-    records = load_records(options.profile, options.name)
+    records = load_records(options.profile)
     kept, report = clean(records)
     systems = crystal_systems(r.structure for r in kept)
-    command = f"python -m dtnet_core.dataset_summary --profile {options.profile}"
     append_result(
         RESULTS,
         {
             "profile": options.profile,
-            "model": options.name or records[0].meta["file"].removesuffix(".json.gz"),
+            "dataset": records[0].meta["file"],
             **summarise(kept, systems),
             "n_input": report.n_input,
             "dropped": report.counts(),
@@ -146,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "settings": report.settings,
             "data_sha256": data_sha256(records),
             **provenance(),
-            "command": command + (f" --name {options.name}" if options.name else ""),
+            "command": f"python -m dtnet_core.dataset_summary --profile {options.profile}",
             "wall_s": round(time.perf_counter() - begun, 1),
         },
     )
