@@ -11,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab bench refresh clean
+.PHONY: reproduce test lab bench refresh figures clean
 
 reproduce: $(READY)
 	$(BIN)/python -m dtnet_core.batch --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
@@ -30,6 +30,11 @@ bench: $(READY)
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
 refresh: $(READY)
 	$(BIN)/python -m dtnet_core.batch --in-place $(NOTEBOOKS)
+
+# Redraw figures/ and the README's table from data/results.
+figures: $(READY)
+	$(BIN)/python -m dtnet_core.draw
+	$(BIN)/python -m dtnet_core.results
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
