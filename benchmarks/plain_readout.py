@@ -108,7 +108,12 @@ class PlainDTNet(nn.Module):
         self.config = config
         cs, cv, ct = config.channels
         inside = tuple(config.width or config.channels)
-        for name, size in (("scalar_mean", cs), ("scalar_scale", cs), ("vector_scale", cv), ("tensor_scale", ct)):
+        for name, size in (
+            ("scalar_mean", cs),
+            ("scalar_scale", cs),
+            ("vector_scale", cv),
+            ("tensor_scale", ct),
+        ):
             self.register_buffer(name, torch.zeros(size) if name.endswith("mean") else torch.ones(size))
         self.register_buffer("output_mean", torch.tensor(0.0))
         self.register_buffer("output_scale", torch.tensor(1.0))
@@ -120,7 +125,9 @@ class PlainDTNet(nn.Module):
             self.project_s = nn.Linear(cs, inside[0])
             self.project_v, self.project_t = Mixing(cv, inside[1]), Mixing(ct, inside[2])
         self.blocks = nn.ModuleList(
-            PlainBlock(inside, config.edge_channels, config.hidden, config.k_block, config.dropout, config.residual)
+            PlainBlock(
+                inside, config.edge_channels, config.hidden, config.k_block, config.dropout, config.residual
+            )
             for _ in range(config.blocks)
         )
         self.phi_value = Perceptrons(inside[0], config.hidden, 1, config.k_readout, config.dropout)

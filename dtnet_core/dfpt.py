@@ -1,10 +1,11 @@
-"""Dielectric tensors from first principles with free software: run ABINIT on a crystal, restart, queue, regenerate.
+"""Dielectric tensors from first principles with free software: run a crystal, restart, queue, regenerate.
 
     from dtnet_core import dfpt
     record = dfpt.run(structure, Path("runs/mgo"), record_id="mgo-rocksalt")
 
-A run is a folder and six stages (relax, ground, bands, ddk, response, anaddb), each an input and an output. A stage
-whose output has its closing words is never repeated, so a killed run goes on where it stopped. The set that ships
+Two engines do it: Quantum ESPRESSO (`qe`) and ABINIT (`abinit`). A run is a folder and a list of stages (relax, ground,
+response, ...), each an input and an output. A stage whose output has its closing words is never repeated, so a
+killed run goes on where it stopped. The set that ships
 with the kit is made and extended by ``python -m dtnet_core.dfpt build``; see ``data/open_dfpt.md``.
 """
 
@@ -29,7 +30,7 @@ from tqdm.auto import tqdm
 
 from . import dfpt_inputs as inputs
 from .dfpt_inputs import DFPTError, Settings
-from .dfpt_parse import completed, judge, parse, read_gap, read_structure
+from .dfpt_parse import ENGINES, judge, parse
 from .dfpt_set import (
     SEED_FILE,
     SET_FILE,
@@ -43,67 +44,66 @@ from .dfpt_set import (
 
 __all__ = ["DFPTError", "build_seed", "judge", "load_set", "merge_record", "parse", "run", "run_many"]
 
-STAGES = ("relax", "ground", "bands", "ddk", "response", "anaddb")
-_HEAVY = ("*_WFK", "*_1WF*", "*_DEN*", "*_POT*", "*.nc", "*.agr", "*_DS3_*", "*_DDB.nc", "*.abo0*")
 
-
-def programs() -> dict[str, str]:
-    """Paths of `abinit` and `anaddb` (environment variables DTNET_ABINIT, DTNET_ANADDB, else the search path).
+def programs(engine: str) -> dict[str, str]:
+    """Paths of an engine's programs: environment variable (DTNET_PW, DTNET_PH, DTNET_ABINIT, ...) or search path.
 
     Raises
     ------
     DFPTError : one is missing; the message names the package.
     """
     found = {}
-    for name in ("abinit", "anaddb"):
-        path = shutil.which(os.environ.get(f"DTNET_{name.upper()}", name))
+    for key, name in ENGINES[engine].PROGRAMS.items():
+        path = shutil.which(os.environ.get(f"DTNET_{key.upper()}", name))
         if path is None:
-            raise DFPTError(
-                f"program '{name}' is not installed. Debian and Ubuntu: `apt-get install abinit libopenblas0`; conda: "
-                f"`conda install -c conda-forge abinit`; elsewhere set DTNET_{name.upper()} to its path."
-            )
-        found[name] = path
+            raise DFPTError(f"program '{name}' is not installed: {ENGINES[engine].PACKAGES}, or set "
+                            f"DTNET_{key.upper()} to its path.")
+        found[key] = path
     return found
 
 
-def run_stage(folder: Path, stage: str, text: str, program: str, timeout: float | None = None) -> float:
-    """Run one program on one input unless its output is complete; returns the wall time in seconds (0: skipped).
+def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | Callable[[], str],
+              timeout: float | None = None) -> float:
+    """Run one program on one input unless its output is complete; returns the wall time of the stage in seconds.
 
     Raises
     ------
-    DFPTError : the program ended without its closing words; the message has the last lines of its log.
+    DFPTError : the program ended without its closing words; the message has the last lines it wrote.
     """
-    output, seconds_file = folder / f"{stage}.abo", folder / f"{stage}.seconds"
-    if completed(output):
+    module = ENGINES[engine]
+    output, seconds_file = folder / f"{stage}{module.SUFFIX}", folder / f"{stage}.seconds"
+    if output.is_file() and module.completed(output.read_text(errors="replace")):
         return float(seconds_file.read_text()) if seconds_file.exists() else 0.0
-    for old in folder.glob(f"{stage}.abo*"):
+    for old in folder.glob(f"{stage}{module.SUFFIX}*"):
         old.unlink()
-    write_atomic(folder / f"{stage}.abi", text)
+    write_atomic(folder / module.input_name(stage), text() if callable(text) else text)
+    log_path = output if module.SUFFIX == ".out" else folder / f"{stage}.log"
     env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     start = time.monotonic()
-    with open(folder / f"{stage}.log", "w") as log:
+    with open(log_path, "w") as log:
         try:
-            subprocess.run([program, f"{stage}.abi"], cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=env,
-                           stdin=subprocess.DEVNULL, timeout=timeout, check=False)
+            subprocess.run([program, *module.arguments(stage)], cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+                           env=env, stdin=subprocess.DEVNULL, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
             raise DFPTError(f"stage '{stage}' in {folder} ran over {timeout} s; allow more or use a smaller cell.") \
                 from error
     seconds = time.monotonic() - start
-    if not completed(output):
-        tail = "\n".join((folder / f"{stage}.log").read_text(errors="replace").splitlines()[-25:])
-        raise DFPTError(f"stage '{stage}' in {folder} did not end. Last lines of its log:\n{tail}")
+    if not output.is_file() or not module.completed(output.read_text(errors="replace")):
+        tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-25:])
+        raise DFPTError(f"stage '{stage}' in {folder} did not end. Last lines of its output:\n{tail}")
     write_atomic(seconds_file, f"{seconds:.1f}")
     return seconds
 
 
-def run(structure: Structure, folder: Path, record_id: str, timeout: float | None = None,
+def run(structure: Structure, folder: Path, record_id: str, engine: str = "qe", timeout: float | None = None,
         spacing: float | None = None, ecut: float | None = None, keep_files: bool = False) -> dict:
     """Relax a crystal with PBE and compute its dielectric tensors at the relaxed geometry.
 
     Parameters
     ----------
     structure : any setting; the standard primitive cell of it is what is computed and stored.
-    folder : run folder; what is finished there is not computed again.
+    folder : run folder; what is finished there is not computed again (its settings stay those it began with).
+    engine : `qe` or `abinit`.
     timeout : limit for one stage, seconds.
     spacing, ecut : override the k-point spacing of the response part [1/angstrom] and the cutoff [hartree].
 
@@ -113,54 +113,54 @@ def run(structure: Structure, folder: Path, record_id: str, timeout: float | Non
 
     Raises
     ------
-    DFPTError : program or pseudopotentials missing, odd electron number, or a stage that did not end.
+    DFPTError : program or pseudopotentials missing, odd electron number, a metal, or a stage that did not end.
     """
-    tools, folder = programs(), Path(folder)
+    tools, folder = programs(engine), Path(folder)
     start = SpacegroupAnalyzer(structure, symprec=1e-3).get_primitive_standard_structure()
     pseudos = inputs.pseudos_of(start)
     occupied = inputs.valence_bands(start, pseudos)
     with locked(folder / "lock", wait=False):
-        settings, seconds = _run_stages(start, pseudos, occupied, folder, tools, timeout, spacing, ecut)
+        settings, seconds = _run_stages(start, pseudos, occupied, folder, tools, engine, timeout, spacing, ecut)
         used = {**settings.as_dict(), "pseudopotentials": {s: p.path.name for s, p in pseudos.items()},
                 "pseudopotential_table": "SPMS (sparc-x-api 1.1.0)", "geometry": "PBE-relaxed cell and atoms"}
         record = {"id": record_id, **parse(folder, used, occupied), "wall_s": round(seconds, 1)}
-        if not keep_files:
-            for path in (p for pattern in _HEAVY for p in folder.glob(pattern)):
-                path.unlink(missing_ok=True)
+        for path in () if keep_files else (p for pattern in ENGINES[engine].HEAVY for p in folder.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return record
 
 
-def _run_stages(start: Structure, pseudos: dict, occupied: int, folder: Path, tools: dict, timeout: float | None,
-                spacing: float | None, ecut: float | None) -> tuple[Settings, float]:
+def _run_stages(start: Structure, pseudos: dict, occupied: int, folder: Path, tools: dict, engine: str,
+                timeout: float | None, spacing: float | None, ecut: float | None) -> tuple[Settings, float]:
     """All stages that are not finished yet; returns the settings and the seconds of all stages."""
-    settings = _stored_settings(folder) or inputs.settings_for(start, pseudos)
-    if ecut and ecut != settings.ecut:
-        settings = replace(settings, ecut=ecut)
-    write_atomic(folder / "settings.json", json.dumps(settings.as_dict()))
-    seconds = run_stage(folder, "relax", inputs.relax_input(start, pseudos, settings), tools["abinit"], timeout)
-    relaxed = read_structure((folder / "relax.abo").read_text(errors="replace"))
-    gap = read_gap((folder / "relaxo_EIG").read_text(), occupied)
+    module, store = ENGINES[engine], folder / "settings.json"
+    settings = Settings(**json.loads(store.read_text())) if store.exists() else \
+        inputs.settings_for(start, pseudos, engine)
+    if settings.engine != engine or (ecut and ecut != settings.ecut and store.exists()):
+        raise DFPTError(f"{folder} holds a run with engine {settings.engine}, ecut {settings.ecut}: use another folder.")
+    settings = replace(settings, ecut=ecut or settings.ecut)
+    write_atomic(store, json.dumps(settings.as_dict()))
+    first = next(iter(module.PROGRAMS))
+    seconds: list[float] = []
+
+    def launch(stage: str, text: str | Callable[[], str], program: str = first) -> str:
+        seconds.append(run_stage(folder, stage, engine, tools[program], text, timeout))
+        return (folder / f"{stage}{module.SUFFIX}").read_text(errors="replace")
+
+    structure, gap, done = module.relax(start, pseudos, settings, folder, launch)
+    relaxed = {"structure": structure.as_dict(), "gap": gap, "converged": done}
+    write_atomic(folder / "relaxed.json", json.dumps(relaxed))
     if gap < 0.05:
         raise DFPTError(f"{start.formula} has a gap of {gap:.2f} eV after relaxation: a metal in PBE, refused.")
     if settings.ngkpt is None:
-        settings = settings.with_mesh(*inputs.mesh(relaxed, spacing or inputs.response_spacing(gap)))
-        write_atomic(folder / "settings.json", json.dumps(settings.as_dict()))
-    prefix = 'outdata_prefix "run_o"\nindata_prefix "run_i"\ntmpdata_prefix "run_t"\n'
-    for stage in inputs.DATASETS:
-        text = prefix + inputs.response_input(relaxed, pseudos, settings, stage)
-        seconds += run_stage(folder, stage, text, tools["abinit"], timeout)
-    text = 'ddb_filepath "run_o_DS4_DDB"\noutput_file "anaddb.abo"\n' + inputs.anaddb_input(len(relaxed))
-    return settings, seconds + run_stage(folder, "anaddb", text, tools["anaddb"], timeout)
-
-
-def _stored_settings(folder: Path) -> Settings | None:
-    """Settings that the finished stages of a run folder were computed with."""
-    path = folder / "settings.json"
-    return Settings(**json.loads(path.read_text())) if path.exists() else None
+        settings = settings.with_mesh(*inputs.mesh(structure, spacing or inputs.response_spacing(gap)))
+        write_atomic(store, json.dumps(settings.as_dict()))
+    for stage, program in module.STAGES.items():
+        launch(stage, partial(module.write_input, stage, structure, pseudos, settings, folder), program)
+    return settings, sum(seconds)
 
 
 def run_many(jobs: Iterable[tuple[str, Structure | Callable[[], Structure]]], root: Path, workers: int = 1, set_path: Path | None = None,
-             timeout: float | None = None, runner: Callable[..., dict] = run, command: str = "") -> dict[str, dict | str]:
+             timeout: float | None = None, engine: str = "qe", runner: Callable[..., dict] = run) -> dict[str, dict | str]:
     """Run a queue, one job a core, with a progress bar; each finished record is merged into `set_path` at once.
 
     A structure may be given as a function that makes it when its turn comes. A job that fails does not stop the others: its message is returned in place of the record and written to
@@ -169,7 +169,7 @@ def run_many(jobs: Iterable[tuple[str, Structure | Callable[[], Structure]]], ro
     results: dict[str, dict | str] = {}
     with ThreadPoolExecutor(workers) as pool, tqdm(desc="DFPT", unit="crystal") as bar:
         futures = {
-            pool.submit(lambda s, key: runner(s() if callable(s) else s, Path(root) / key, key, timeout=timeout), s, key):
+            pool.submit(lambda s, key: runner(s() if callable(s) else s, Path(root) / key, key, engine=engine, timeout=timeout), s, key):
             key for key, s in jobs
         }
         bar.reset(total=len(futures))
@@ -177,8 +177,9 @@ def run_many(jobs: Iterable[tuple[str, Structure | Callable[[], Structure]]], ro
             key = futures[future]
             try:
                 record = future.result()
-                record["command"] = command or f"python -m dtnet_core.dfpt run {key}"
+                record["command"] = f"python -m dtnet_core.dfpt run {key} --engine {engine}"
                 write_atomic(Path(root) / key / "record.json", json.dumps(record))
+                (Path(root) / key / "error.txt").unlink(missing_ok=True)
                 if set_path:
                     merge_record(record, set_path)
                 results[key] = record
@@ -205,10 +206,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("dfpt_runs"), help="folder of the run folders")
     parser.add_argument("--set", type=Path, default=SET_FILE, help="set file to merge into")
     parser.add_argument("--seeds", type=Path, default=SEED_FILE)
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="qe")
     parser.add_argument("--workers", type=int, default=1, help="jobs at a time, one core each")
     parser.add_argument("--timeout", type=float, default=None, help="limit of one stage, seconds")
     parser.add_argument("--dry", action="store_true", help="print the records, leave the set file alone")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     seeds = read_seeds(options.seeds)
     known = {r["id"]: r for r in load_set(options.set)}
     unknown = [key for key in options.ids if key not in seeds]
@@ -222,7 +224,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.action == "run" and not options.ids:
         parser.error("run needs at least one id")
     jobs = [(key, partial(build_seed, seeds[key])) for key in wanted]
-    results = run_many(jobs, options.root, options.workers, None if options.dry else options.set, options.timeout)
+    results = run_many(jobs, options.root, options.workers, None if options.dry else options.set,
+                       options.timeout, options.engine)
     for key, result in results.items():
         print(f"{key}: {result}" if isinstance(result, str) else _describe(result))
 

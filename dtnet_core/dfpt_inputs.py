@@ -1,9 +1,7 @@
-"""Inputs of the open DFPT runs: pseudopotentials, convergence settings and the text that ABINIT reads.
+"""What every open DFPT run needs whatever the engine: pseudopotentials, cutoff, k-points, number of bands.
 
-Nothing here starts a program. Lengths are in angstrom outside and in bohr inside the input text; cutoffs are in
-hartree. Two inputs describe one crystal: `relax_input` (cell and atoms to zero stress and force) and
-`response_input`, whose four datasets are the ground state, the band edges, d/dk and the response to atomic
-displacements and to an electric field at Gamma (Gonze and Lee, Phys. Rev. B 55, 10355, 1997).
+Cutoffs are in hartree, lengths in angstrom. The pseudopotentials are the SPMS table (Shojaei et al., Comput. Phys.
+Commun. 283, 108594, 2023) as the Python package `sparc-x-api` carries it; its files also hint at the cutoffs.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 BOHR = 0.529177210903  # angstrom
 PSEUDO_ENV = "DTNET_PSEUDO_DIR"
 SYMPREC = 1e-4  # angstrom
-_SHIFTS = {  # candidates in order of preference: many special points for few irreducible ones
+SHIFTS = {  # candidates in order of preference: many special points for few irreducible ones
     "fcc": [[0.5, 0.5, 0.5], [0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]],
     "bcc": [[0.25, 0.25, 0.25], [-0.25, -0.25, -0.25]],
     "half": [[0.5, 0.5, 0.5]],
@@ -50,23 +48,18 @@ class Settings:
 
     Attributes
     ----------
+    engine : `qe` (Quantum ESPRESSO) or `abinit`.
     ecut : plane-wave cutoff, hartree.
     ngkpt, shifts : k-point mesh of the response part (`shifts` in units of one mesh step).
     relax_ngkpt, relax_shifts : the same for the relaxation and for the first guess of the gap.
-    tolvrs, tolwfr, tolwfr_ddk : residuals at which the response potential, the ground-state wavefunctions and
-        their derivatives count as converged.
-    boxcutmin : FFT box of the response part over the wavefunctions' sphere (2 would be exact).
     """
 
+    engine: str
     ecut: float
     relax_ngkpt: tuple[int, int, int]
     relax_shifts: tuple[tuple[float, float, float], ...]
     ngkpt: tuple[int, int, int] | None = None
     shifts: tuple[tuple[float, float, float], ...] | None = None
-    tolvrs: float = 1e-8
-    tolwfr: float = 1e-16
-    tolwfr_ddk: float = 1e-11
-    boxcutmin: float = 1.5
 
     def as_dict(self) -> dict:
         """JSON-ready dictionary."""
@@ -130,6 +123,12 @@ def cutoff(pseudos: dict[str, Pseudo], floor: float = 16.0) -> float:
     return max(floor, *(p.hints[1] for p in pseudos.values()))
 
 
+def point_rotations(structure: Structure) -> np.ndarray:
+    """Rotations [G, 3, 3] of the crystal that act on fractional reciprocal coordinates from the left."""
+    operations = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_symmetry_operations()
+    return np.unique([op.rotation_matrix.T for op in operations], axis=0)
+
+
 def mesh(structure: Structure, spacing: float) -> tuple[tuple[int, int, int], tuple]:
     """Special k-points that keep the crystal's symmetry, one in every `spacing`^3 of the Brillouin zone.
 
@@ -141,14 +140,35 @@ def mesh(structure: Structure, spacing: float) -> tuple[tuple[int, int, int], tu
     -------
     ngkpt, shifts : divisions along the reciprocal axes, and the offsets of the interleaved grids.
     """
-    analyzer = SpacegroupAnalyzer(structure, symprec=SYMPREC)
-    rotations = np.unique([op.rotation_matrix.T for op in analyzer.get_symmetry_operations()], axis=0)
-    first = _CENTRING_SHIFT.get(analyzer.get_space_group_symbol()[0], "half")
-    for name in dict.fromkeys([first, "half", "axis", "gamma"]):
-        ngkpt = _divisions(structure, spacing, len(_SHIFTS[name]), rotations)
-        if _keeps_symmetry(np.array(ngkpt), np.array(_SHIFTS[name]), rotations):
-            return ngkpt, tuple(map(tuple, _SHIFTS[name]))
-    raise DFPTError(f"no k-point mesh of spacing {spacing} 1/A keeps the symmetry of {structure.formula}")
+    rotations = point_rotations(structure)
+    centring = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_space_group_symbol()[0]
+    for name in dict.fromkeys([_CENTRING_SHIFT.get(centring, "half"), "half", "axis", "gamma"]):
+        ngkpt = _divisions(structure, spacing, len(SHIFTS[name]), rotations)
+        grid = {tuple(k) for k in _keys(grid_points(ngkpt, SHIFTS[name]))}
+        if all({tuple(k) for k in _keys(grid_points(ngkpt, SHIFTS[name]) @ r.T)} == grid for r in rotations):
+            return ngkpt, tuple(map(tuple, SHIFTS[name]))
+    equal = int(np.ceil((structure.lattice.reciprocal_lattice.volume / spacing**3) ** (1 / 3)))
+    return (equal,) * 3, ((0.0, 0.0, 0.0),)  # unusual choice of axes: this one always fits
+
+
+def grid_points(ngkpt, shifts) -> np.ndarray:
+    """All points [K, 3] of the interleaved grids, fractional."""
+    grid = np.stack(np.meshgrid(*map(np.arange, ngkpt), indexing="ij"), -1).reshape(-1, 3)
+    return ((grid[None] + np.array(shifts, float)[:, None]) / np.array(ngkpt)).reshape(-1, 3)
+
+
+def _keys(points: np.ndarray) -> np.ndarray:
+    """Integers that are equal for k-points that differ by a reciprocal vector."""
+    return np.round((points % 1.0) * 1e6).astype(np.int64) % 1_000_000
+
+
+def irreducible(structure: Structure, ngkpt, shifts) -> tuple[np.ndarray, np.ndarray]:
+    """Irreducible points [I, 3] and weights [I] (sum: all points) under the point group and time reversal."""
+    points, rotations = grid_points(ngkpt, shifts), point_rotations(structure)
+    images = np.stack([points @ r.T for r in rotations] + [-points @ r.T for r in rotations])  # [2G, K, 3]
+    codes = _keys(images) @ np.array([10**12, 10**6, 1])  # [2G, K]
+    _, index, counts = np.unique(codes.min(0), return_index=True, return_counts=True)
+    return points[index], counts
 
 
 def _divisions(structure: Structure, spacing: float, grids: int, rotations: np.ndarray) -> tuple[int, int, int]:
@@ -165,32 +185,20 @@ def _divisions(structure: Structure, spacing: float, grids: int, rotations: np.n
         step *= 0.98
 
 
-def _keeps_symmetry(ngkpt: np.ndarray, shifts: np.ndarray, rotations: np.ndarray) -> bool:
-    """Does every rotation (reciprocal, fractional) map the mesh onto itself, up to reciprocal vectors?"""
-    grid = np.stack(np.meshgrid(*map(np.arange, ngkpt), indexing="ij"), -1).reshape(-1, 3)
-    points = ((grid[None] + shifts[:, None]) / ngkpt).reshape(-1, 3)  # [K, 3]
-
-    def keys(k):
-        return set(map(tuple, np.round((k % 1.0) * 1e6).astype(np.int64) % 1_000_000))
-
-    reference = keys(points)
-    return all(keys(points @ r.T) == reference for r in rotations)
-
-
 def response_spacing(gap_ev: float) -> float:
     """k-point spacing [1/angstrom] of the response part: a small gap needs a dense mesh.
 
     The error of eps_electronic falls off with the mesh at a rate set by the gap, so the gap of the relaxed ground
     state chooses among four spacings.
     """
-    limits = ((4.5, 0.37), (2.5, 0.30), (1.2, 0.24))
+    limits = ((4.0, 0.37), (2.2, 0.30), (1.2, 0.24))
     return next((spacing for gap, spacing in limits if gap_ev > gap), 0.16)
 
 
-def settings_for(structure: Structure, pseudos: dict[str, Pseudo], spacing: float = 0.37) -> Settings:
+def settings_for(structure: Structure, pseudos: dict[str, Pseudo], engine: str, spacing: float = 0.37) -> Settings:
     """Settings before the gap is known; `Settings.with_mesh` adds the response mesh."""
     ngkpt, shifts = mesh(structure, spacing)
-    return Settings(ecut=cutoff(pseudos), relax_ngkpt=ngkpt, relax_shifts=shifts)
+    return Settings(engine=engine, ecut=cutoff(pseudos), relax_ngkpt=ngkpt, relax_shifts=shifts)
 
 
 def valence_bands(structure: Structure, pseudos: dict[str, Pseudo]) -> int:
@@ -204,78 +212,3 @@ def valence_bands(structure: Structure, pseudos: dict[str, Pseudo]) -> int:
     if electrons % 2:
         raise DFPTError(f"{structure.formula} has {electrons} valence electrons: an odd number is no insulator here.")
     return electrons // 2
-
-
-def geometry_text(structure: Structure, pseudos: dict[str, Pseudo]) -> str:
-    """Lattice, atoms and pseudopotentials in ABINIT's words."""
-    symbols = list(pseudos)
-    numbers = [structure[[s.specie.symbol for s in structure].index(x)].specie.Z for x in symbols]
-    rows = "\n  ".join(" ".join(f"{x / BOHR:.14f}" for x in row) for row in structure.lattice.matrix)
-    coords = "\n  ".join(" ".join(f"{x:.14f}" for x in site.frac_coords) for site in structure)
-    return "\n".join([
-        "acell 3*1.0", f"rprim\n  {rows}",
-        f"natom {len(structure)}", f"ntypat {len(symbols)}", "znucl " + " ".join(map(str, numbers)),
-        "typat " + " ".join(str(symbols.index(site.specie.symbol) + 1) for site in structure),
-        f"xred\n  {coords}",
-        f'pp_dirpath "{next(iter(pseudos.values())).path.parent}"',
-        'pseudos "' + ", ".join(p.path.name for p in pseudos.values()) + '"', "",
-    ])
-
-
-def _kpoint_text(ngkpt, shifts, suffix: str = "") -> str:
-    rows = "  ".join(" ".join(map(str, s)) for s in shifts)
-    return f"ngkpt{suffix} {' '.join(map(str, ngkpt))}\nnshiftk{suffix} {len(shifts)}\nshiftk{suffix} {rows}\n"
-
-
-def relax_input(structure: Structure, pseudos: dict[str, Pseudo], settings: Settings) -> str:
-    """Variable-cell relaxation; four empty bands serve the first estimate of the gap."""
-    cubic = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_crystal_system() == "cubic"
-    nband = valence_bands(structure, pseudos) + 4
-    return geometry_text(structure, pseudos) + _kpoint_text(settings.relax_ngkpt, settings.relax_shifts) + (
-        f"ecut {settings.ecut}\necutsm 0.5\ndilatmx 1.06\nchkdilatmx 0\nnband {nband}\nnbdbuf 2\n"
-        f"ionmov 22\noptcell {1 if cubic and _fixed_by_symmetry(structure) else 2}\nntime 30\n"
-        "tolmxf 2.0e-5\nstrfact 100\ntolvrs 1.0e-9\nnstep 80\niomode 0\nprtden 0\nprtwf 0\nprteig 1\n"
-    )
-
-
-def _fixed_by_symmetry(structure: Structure) -> bool:
-    """Is every atom held by its site symmetry, so that only the cell can change?"""
-    ops = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_symmetry_operations()
-    for site in structure:
-        stabiliser = [
-            op.rotation_matrix for op in ops
-            if structure.lattice.get_distance_and_image(op.operate(site.frac_coords), site.frac_coords)[0] < 1e-2
-        ]
-        if np.abs(np.mean(stabiliser, 0)).max() > 1e-8:
-            return False
-    return True
-
-
-DATASETS = {"ground": 1, "bands": 2, "ddk": 3, "response": 4}
-
-
-def response_input(structure: Structure, pseudos: dict[str, Pseudo], settings: Settings, stage: str) -> str:
-    """Input of one stage (`ground`, `bands`, `ddk` or `response`); all four share everything but `jdtset`."""
-    if settings.ngkpt is None:
-        raise ValueError("settings have no response mesh: call Settings.with_mesh first")
-    bands = valence_bands(structure, pseudos)
-    gamma_mesh = [max(2, 2 * round(n * len(settings.relax_shifts) ** (1 / 3) / 2)) for n in settings.relax_ngkpt]
-    return (
-        f"ndtset 1\njdtset {DATASETS[stage]}\n" + geometry_text(structure, pseudos)
-        + _kpoint_text(settings.ngkpt, settings.shifts)
-        + f"ecut {settings.ecut}\nboxcutmin {settings.boxcutmin}\nnband {bands}\nnstep 100\nnline 8\niomode 0\ndiemac 6.0\n"
-        + f"tolwfr1 {settings.tolwfr}\nprtden1 1\n"
-        + f"iscf2 -2\ngetden2 1\nnband2 {bands + 5}\nnbdbuf2 3\ntolwfr2 1.0e-10\nprtwf2 0\n"
-        + _kpoint_text(gamma_mesh, _SHIFTS["gamma"], "2")
-        + f"getwfk3 1\nkptopt3 2\nrfelfd3 2\nrfdir3 1 1 1\nnqpt3 1\nqpt3 0 0 0\niscf3 -3\ntolwfr3 {settings.tolwfr_ddk}\n"
-        + "getwfk4 1\ngetddk4 3\nkptopt4 2\nrfphon4 1\nrfatpol4 1 "
-        + f"{len(structure)}\nrfelfd4 3\nrfdir4 1 1 1\nnqpt4 1\nqpt4 0 0 0\ntolvrs4 {settings.tolvrs}\nprtwf4 0\nprtden4 0\n"
-    )
-
-
-def anaddb_input(natom: int) -> str:
-    """Static response from the derivative database: neutral charges and the acoustic sum rule are imposed here."""
-    return (
-        "dieflag 3\nnph2l 1\nqph2l 1.0 0.0 0.0 0.0\nnph1l 1\nqph1l 0.0 0.0 0.0 1.0\nifcflag 0\n"
-        "chneut 1\nasr 1\nnfreq 1\nfrmin 0.0\nfrmax 0.0\nramansr 0\nenunit 1\n"
-    )

@@ -1,4 +1,4 @@
-"""Read what ABINIT and anaddb wrote, and judge it: numbers of a finished run, flags for a bad one.
+"""Make a record of a finished DFPT run and judge it: numbers of a good run, flags for a bad one.
 
 Tensors are Cartesian (xyz), dimensionless, in the frame of the relaxed structure; lengths in angstrom, energies in
 eV, frequencies in cm^-1 (negative = imaginary), Born charges in units of e, `born[atom, field, displacement]`.
@@ -6,127 +6,26 @@ eV, frequencies in cm^-1 (negative = imaginary), Born charges in units of e, `bo
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
 
 import numpy as np
-from pymatgen.core import Element, Structure
+from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from .dfpt_inputs import BOHR, SYMPREC, DFPTError
+from . import dfpt_abinit, dfpt_qe
+from .dfpt_inputs import DFPTError
 
-HARTREE_EV = 27.211386245988
-THZ_CM1 = 33.35640951981521
+ENGINES = {"qe": dfpt_qe, "abinit": dfpt_abinit}
 LIMITS = {  # flag -> largest (or smallest) value that is let through
     "charge-not-neutral": 0.05,  # e, largest element of |sum of Born charges|
+    "acoustic-sum": 0.1,  # change of a squared frequency by the sum rule, over the lowest squared polar frequency
     "imaginary-mode": -5.0,  # cm^-1, lowest optical frequency
     "soft-mode": 40.0,  # cm^-1 of a polar mode: the ionic sum amplifies every error
     "small-gap": 0.3,  # eV
     "asymmetric-tensor": 0.01,  # relative violation of the point group
     "unphysical": 100.0,  # largest element of eps_total
 }
-_NUMBER = r"[-+]?\d+\.?\d*(?:[EeDd][-+]?\d+)?"
-
-
-def completed(path: Path) -> bool:
-    """Has the program written its closing words into this output file?"""
-    if not path.is_file():
-        return False
-    tail = path.read_text(errors="replace")[-3000:]
-    return "Calculation completed" in tail or "the run completed succesfully" in tail
-
-
-def converged(text: str) -> bool:
-    """Did every self-consistent cycle, and the relaxation if there is one, reach its tolerance?"""
-    relaxed = "Broyd/MD step" not in text or "gradients are converged" in text
-    return relaxed and not re.search(r"was not enough (\S+ ){0,2}(cycles|iterations|steps) to converge", text)
-
-
-def _floats(text: str) -> list[float]:
-    return [float(x.replace("D", "E").replace("d", "e")) for x in re.findall(_NUMBER, text)]
-
-
-def read_structure(text: str) -> Structure:
-    """Final cell and atoms: the variables that ABINIT echoes after the computation.
-
-    Raises
-    ------
-    DFPTError : the echo is missing (a run that did not end).
-    """
-    parts = text.split("-outvars: echo values of variables after computation")
-    if len(parts) < 2:
-        raise DFPTError("no 'echo values of variables after computation' in the output: the run did not end.")
-    echo = parts[-1]
-
-    def values(name: str, default: list[float] | None = None) -> list[float]:
-        found = re.search(rf"^[-P ]*{name}\s+((?:{_NUMBER}[ \t\n]*)+)", echo, re.M)
-        if not found and default is None:
-            raise DFPTError(f"variable {name} is not in the echo of the output")
-        return _floats(found.group(1)) if found else default
-
-    scale = values("acell")[:3]
-    lattice = np.reshape(values("rprim", list(np.eye(3).ravel()))[:9], (3, 3)) * np.reshape(scale, (3, 1)) * BOHR
-    kinds = [int(i) for i in values("typat", [1] * int(values("natom", [1])[0]))]
-    species = [Element.from_Z(round(values("znucl")[i - 1])).symbol for i in kinds]
-    coords = np.reshape(values("xred", [0.0] * 3)[: 3 * len(kinds)], (-1, 3))
-    return Structure(lattice, species, coords)
-
-
-def read_gap(eig_text: str, occupied: int) -> float:
-    """Fundamental gap [eV] on the k-points of an eigenvalue file; negative when bands overlap."""
-    blocks = re.split(r"kpt#.*?\n", eig_text)[1:]
-    bands = np.array([_floats(b)[: occupied + 1] for b in blocks])  # [K, occupied + 1]
-    unit = HARTREE_EV if "(hartree)" in eig_text.split("kpt#")[0].lower() else 1.0
-    return float((bands[:, occupied].min() - bands[:, occupied - 1].max()) * unit)
-
-
-def _matrix_elements(block: str) -> list[tuple[list[int], float]]:
-    rows = re.findall(r"^\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(" + _NUMBER + r")\s+" + _NUMBER, block, re.M)
-    return [([int(i) for i in r[:4]], float(r[4])) for r in rows]
-
-
-def read_response(text: str, natom: int) -> tuple[np.ndarray, np.ndarray]:
-    """Electronic tensor [3, 3] and raw Born charges [natom, 3, 3] of the linear-response output.
-
-    The charges are those of the electric-field response, before neutrality is imposed.
-    """
-    pieces = text.split("Dielectric tensor, in cartesian coordinates")
-    if len(pieces) < 2 or "Effective charges, in cartesian coordinates" not in pieces[-1]:
-        raise DFPTError("no dielectric tensor or effective charges in the response output: the run did not end.")
-    tensor_text, charge_text = pieces[-1].split("Effective charges, in cartesian coordinates")[:2]
-    eps = np.full((3, 3), np.nan)
-    for (i, _, j, _), value in _matrix_elements(tensor_text):
-        eps[i - 1, j - 1] = value
-    born = np.full((natom, 3, 3), np.nan)
-    for (direction, atom, field, _), value in _matrix_elements(charge_text):
-        if atom <= natom:
-            born[atom - 1, field - 1, direction - 1] = value
-    return eps, born
-
-
-def read_anaddb(text: str) -> dict:
-    """Electronic and relaxed-ion tensors [3, 3] and the Gamma frequencies [cm^-1] of an anaddb output."""
-    def tensor(title: str) -> np.ndarray:
-        found = re.search(title + rf"\s*\n((?:\s+{_NUMBER}){{9}})", text)
-        if not found:
-            raise DFPTError(f"'{title}' is missing in the anaddb output: the run did not end.")
-        return np.reshape(_floats(found.group(1)), (3, 3))
-
-    found = re.search(r"Phonon frequencies in Thz\s*:\s*\n((?:-[^\n]*\n)+)", text)
-    frequencies = [x for line in found.group(1).splitlines() for x in _floats(line[1:])] if found else []
-    strength = [float(x) for x in re.findall(r"^-\s+\d+\s+Real.*?(\S+)\s*$", text, re.M)]
-    return {
-        "eps_electronic": tensor("Electronic dielectric tensor"),
-        "eps_total": tensor("Relaxed ion dielectric tensor"),
-        "frequencies": [x * THZ_CM1 for x in frequencies],
-        "strengths": strength,
-    }
-
-
-def version(text: str) -> str:
-    """Version of the program that wrote an output."""
-    found = re.search(r"\.Version\s+(\S+)\s+of\s+(\w+)", text)
-    return f"{found.group(2)} {found.group(1)}" if found else "unknown"
 
 
 def symmetry_violation(structure: Structure, tensor: np.ndarray) -> float:
@@ -134,6 +33,14 @@ def symmetry_violation(structure: Structure, tensor: np.ndarray) -> float:
     operations = SpacegroupAnalyzer(structure, symprec=1e-3).get_point_group_operations(cartesian=True)
     turned = [op.rotation_matrix @ tensor @ op.rotation_matrix.T for op in operations]
     return float(max(np.abs(t - tensor).max() for t in turned) / np.abs(tensor).max())
+
+
+def acoustic_shift(raw: list[float], imposed: list[float]) -> float:
+    """How far imposing the acoustic sum rule moves the modes [cm^-1]: root of the largest change of a square."""
+    if len(raw) != len(imposed):
+        raise DFPTError(f"{len(raw)} frequencies before the acoustic sum rule, {len(imposed)} after: incomplete output.")
+    squares = [np.sort(np.sign(x) * np.square(x)) for x in (np.array(raw), np.array(imposed))]
+    return float(np.sqrt(np.abs(squares[0] - squares[1]).max()))
 
 
 def judge(record: dict) -> list[str]:
@@ -145,12 +52,14 @@ def judge(record: dict) -> list[str]:
     born = np.array(record["born_charges"])
     total = np.array(record["eps_total"])
     optical = sorted(record["gamma_frequencies_cm1"], key=abs)[3:]
-    polar = [f for f, s in zip(record["gamma_frequencies_cm1"], record["oscillator_strengths"], strict=True)
-             if abs(s) > 1e-9 and f in optical]
-    if not np.isfinite(born).all() or not np.isfinite(total).all():
+    strongest = max(map(abs, record["infrared_strengths"]), default=0.0)
+    polar = [f for f, s in zip(record["gamma_frequencies_cm1"], record["infrared_strengths"], strict=True)
+             if abs(s) > 1e-3 * strongest and f in optical]
+    if not all(np.isfinite(x).all() for x in (born, total, np.array(record["eps_electronic"]))):
         return sorted({*flags, "incomplete"})
     checks = {
         "charge-not-neutral": np.abs(born.sum(0)).max() > LIMITS["charge-not-neutral"],
+        "acoustic-sum": record["acoustic_shift_cm1"] ** 2 > LIMITS["acoustic-sum"] * min(map(abs, polar or optical or [1e9])) ** 2,
         "imaginary-mode": bool(optical) and min(optical) < LIMITS["imaginary-mode"],
         "soft-mode": bool(polar) and min(polar) < LIMITS["soft-mode"],
         "small-gap": record["gap_ev"] < LIMITS["small-gap"],
@@ -164,25 +73,25 @@ def judge(record: dict) -> list[str]:
 def parse(folder: Path, settings: dict, occupied: int) -> dict:
     """Read a finished run folder into one record (without id, command and wall time).
 
+    Parameters
+    ----------
+    settings : what the run used; `settings["engine"]` chooses the reader.
+    occupied : number of occupied bands.
+
     Raises
     ------
     DFPTError : an output is missing or was cut off.
     """
-    texts = {}
-    for stage in ("relax", "ground", "bands", "ddk", "response", "anaddb"):
-        path = folder / f"{stage}.abo"
-        if not completed(path):
+    engine, texts = ENGINES[settings["engine"]], {}
+    for stage in engine.STAGES:
+        path = folder / f"{stage}{engine.SUFFIX}"
+        texts[stage] = path.read_text(errors="replace") if path.is_file() else ""
+        if not engine.completed(texts[stage]):
             raise DFPTError(f"{path} is missing or has no end: run the calculation again, it starts at this stage.")
-        texts[stage] = path.read_text(errors="replace")
-    structure = read_structure(texts["relax"])
-    eps, born = read_response(texts["response"], len(structure))
-    static = read_anaddb(texts["anaddb"])
-    if np.abs(static["eps_electronic"] - eps).max() > 1e-3 * np.abs(eps).max():
-        raise DFPTError(f"{folder}: the electronic tensors of abinit and anaddb differ: remove the folder, run again.")
-    total = (static["eps_total"] + static["eps_total"].T) / 2
-    electronic = (eps + eps.T) / 2
-    gaps = [read_gap(p.read_text(), occupied) for p in (folder / "relaxo_EIG", folder / "run_o_DS2_EIG")]
-    not_converged = [s for s in ("relax", "ground", "bands", "ddk", "response") if not converged(texts[s])]
+    relaxed = json.loads((folder / "relaxed.json").read_text())
+    structure = Structure.from_dict(relaxed["structure"])
+    data = engine.read(structure, folder, texts, occupied)
+    electronic, total = ((data[k] + data[k].T) / 2 for k in ("eps_electronic", "eps_total"))  # [3, 3]
     record = {
         "mp_id": None,
         "formula": structure.composition.reduced_formula,
@@ -191,20 +100,21 @@ def parse(folder: Path, settings: dict, occupied: int) -> dict:
             "species": [s.specie.symbol for s in structure],
             "frac_coords": structure.frac_coords.round(8).tolist(),
         },
-        "spacegroup": SpacegroupAnalyzer(structure, symprec=SYMPREC * 10).get_space_group_number(),
+        "spacegroup": SpacegroupAnalyzer(structure, symprec=1e-3).get_space_group_number(),
         "eps_electronic": electronic.round(5).tolist(),
         "eps_ionic": (total - electronic).round(5).tolist(),
         "eps_total": total.round(5).tolist(),
         "source": "open-dfpt",
         "functional": "PBE",
-        "code": version(texts["response"]),
-        "symmetry_violation": max(symmetry_violation(structure, t) for t in (electronic, total)),
-        "born_charges": born.round(5).tolist(),
-        "gamma_frequencies_cm1": np.round(static["frequencies"], 2).tolist(),
-        "oscillator_strengths": static["strengths"],
-        "gap_ev": round(min(gaps), 3),
+        "code": data["version"],
+        "symmetry_violation": round(max(symmetry_violation(structure, t) for t in (electronic, total)), 6),
+        "born_charges": data["born"].round(5).tolist(),
+        "gamma_frequencies_cm1": np.round(data["frequencies"], 2).tolist(),
+        "acoustic_shift_cm1": round(acoustic_shift(data["raw_frequencies"], data["frequencies"]), 2),
+        "infrared_strengths": data["strengths"],
+        "gap_ev": round(min(relaxed["gap"], data.get("gap", np.inf)), 3),
         "settings": settings,
-        "flags": ["not-converged"] if not_converged else [],
+        "flags": [] if relaxed["converged"] and all(map(engine.converged, texts.values())) else ["not-converged"],
     }
     record["flags"] = judge(record)
     return record

@@ -76,7 +76,9 @@ def test_readout_is_the_printed_equations(options):
     assert relative(model(features), expected) < 1e-13
     assert expected.shape == (3, 3, 3)
     eye = torch.eye(3, dtype=torch.float64)
-    assert (expected - expected.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * eye).abs().max() > 1e-2  # anisotropic
+    assert (
+        expected - expected.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * eye
+    ).abs().max() > 1e-2  # anisotropic
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in model.parameters())
 
 
@@ -117,7 +119,9 @@ def test_weights_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"no place of that shape"):
         plain_readout.PlainDTNet(DTNetConfig(CHANNELS, hidden=8)).load_weights(model.state_dict())
     with pytest.raises(ValueError, match=r"no weights for .*l_bv1"):
-        plain_readout.PlainDTNet(DTNetConfig(CHANNELS, EDGE_CHANNELS, hidden=16)).load_weights(model.state_dict())
+        plain_readout.PlainDTNet(DTNetConfig(CHANNELS, EDGE_CHANNELS, hidden=16)).load_weights(
+            model.state_dict()
+        )
 
 
 @pytest.mark.parametrize("bonds", [False, True])
