@@ -76,6 +76,9 @@ def refresh_notebook(notebook: str | Path) -> None:
     for part in (content, *content.cells):
         for key in _UNSTABLE:
             part.metadata.pop(key, None)
+    for cell in content.cells:  # progress bars and warnings are for the one who waits, not for the stored copy
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     temporary = path.with_suffix(".tmp")
     nbformat.write(content, temporary)
     os.replace(temporary, path)

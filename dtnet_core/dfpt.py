@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import dfpt_inputs as inputs
 from .dfpt_inputs import DFPTError, Settings

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import DataFileError, read_json, record_to_dict, write_json_gz
 from .mp_documents import (

@@ -151,12 +151,13 @@ class DTNet(nn.Module):
 
     @torch.no_grad()
     def fit_scales(self, packed: Packed, targets: Tensor) -> None:
-        """Set the input and output scales from the training set.
+        """Set the input scales from features, and the output's offset and scale from tensors.
 
         Parameters
         ----------
         packed : Packed
         targets : Tensor, [B, 3, 3]
+            Of the training crystals.
         """
         self.scalar_mean.copy_(packed.scalars.mean(0))
         self.scalar_scale.copy_(_positive(packed.scalars.std(0, correction=0)))

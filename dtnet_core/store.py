@@ -20,7 +20,7 @@ import torch
 from pymatgen.core import Structure
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .encoder import Encoder, load_encoder, parse_features, select_layers, with_donors
 from .features import Features, concatenate_channels, from_mandel, split_crystals, to_mandel

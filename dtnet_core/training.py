@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .dataset import CrystalSet
 from .readout import DTNet, DTNetConfig
 
 _OFF_DIAGONAL = 2**-0.5
+FEW_CRYSTALS = 100
+"""Below this many training crystals, input scales are fitted on the features (never the tensors) of the whole set: a few
+cubic crystals have almost no vectors, and scaled by that, those of the first hexagonal one would be enormous."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     data : CrystalSet
         With targets.
     train, validation : np.ndarray of int
-        Indices into `data`.
+        Indices into `data`. Other crystals of `data` lend their features to the input scales below `FEW_CRYSTALS`.
     seed : int
         Of initial weights, order of the batches, dropout.
     model : DTNetConfig, optional
@@ -117,7 +120,8 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     torch.manual_seed(seed)
     network = DTNet(model_config).to(data.scalars.dtype)
     train_rows, validation_rows = torch.as_tensor(train), torch.as_tensor(validation)
-    network.fit_scales(data.batch(train_rows), data.target_tensors(train_rows))
+    scale_rows = train_rows if len(train_rows) >= FEW_CRYSTALS else torch.arange(len(data))
+    network.fit_scales(data.batch(scale_rows), data.target_tensors(train_rows))
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.learning_rate,
@@ -145,7 +149,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
             run.one_epoch(data, train_rows, config)
             run.validate(data, validation_rows)
             bar.update()
-            bar.set_postfix(validation=f"{run.history['validation'][-1]:.3f}", best=f"{run.best:.3f}")
+            bar.set_postfix(validation=f"{run.history['validation'][-1]:.3f}", best=f"{run.best:.3f}", refresh=False)
             if checkpoint is not None and run.epoch % checkpoint_every == 0:
                 run.save(Path(checkpoint), identity)
     stopped = run.epoch < config.max_epochs

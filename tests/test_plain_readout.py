@@ -149,3 +149,22 @@ def test_symmetry_reduction_gives_the_mean_over_all_atoms(bonds):
     assert relative(found, expected) < 1e-6  # as exact as the crystals are symmetric
     assert relative(model(features), expected) < 1e-12
     assert np.isfinite(expected.detach().numpy()).all()
+
+
+def test_training_benchmark_compares_equal_models(monkeypatch):
+    """What `make bench` times is the kit's own training and a plain one of the same model; no times are judged here."""
+    monkeypatch.syspath_prepend(str(_PATH.parent))
+    from training_step import measure_training
+
+    structure = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    structures = [structure, structure.get_primitive_structure()]
+    features = split_crystals(encode(SevenNet("7net-0"), structures, 4))
+    records = [Record(str(i), s, "MgO", eps_total=10 * np.eye(3)) for i, s in enumerate(structures)]
+    found = measure_training(features, records, repeats=1, batch_size=2)
+    assert found["largest_difference_of_tensors"] < 1e-5
+    assert (found["atoms_a_step"], found["kept_atoms_a_step"]) == (10, 4)
+    assert min(found[k] for k in ("plain_step_ms", "kit_all_atoms_step_ms", "kit_step_ms")) > 0
+    with pytest.raises(ValueError, match="do not fill one batch of 64"):
+        measure_training(features, records, repeats=1)
