@@ -163,7 +163,7 @@ class DTNet(nn.Module):
         self.scalar_scale.copy_(_positive(packed.scalars.std(0, correction=0)))
         self.vector_scale.copy_(_positive(packed.vectors.square().mean((0, 1)).sqrt()))
         self.tensor_scale.copy_(_positive(packed.tensors.square().mean((0, 1)).sqrt()))
-        if packed.edges is not None:
+        if self.config.edge_channels is not None:
             _, b_s, b_v = packed.edges
             self.edge_mean.copy_(b_s.mean(0))
             self.edge_scalar_scale.copy_(_positive(b_s.std(0, correction=0)))

@@ -1,0 +1,53 @@
+"""The fast convolution against the network's own, for a crystal and its inversion."""
+
+import pytest
+import torch
+
+from dtnet_core import convolution
+from dtnet_core.graph import batches_by_edges
+from dtnet_core.sevennet import SevenNet, _odd_slots
+
+
+@pytest.mark.parametrize("name", ["7net-0", "7net-l3i5"])
+def test_same_sums_and_messages_as_the_network(name, crystals, monkeypatch):
+    monkeypatch.setattr(convolution, "BONDS_AT_ONCE", 37)  # several pieces, the last one smaller
+    encoder = SevenNet(name, torch.float64)
+    graph = next(batches_by_edges(crystals[:2], encoder.cutoff, 10_000))
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        embed = encoder._embed(graph)
+        odd = _odd_slots(encoder._modules["edge_embedding"].spherical.irreps_out)
+        harmonics = [embed["edge_attr"], torch.where(odd, -embed["edge_attr"], embed["edge_attr"])]
+        for n in encoder.layers[1:]:
+            module = encoder._modules[f"{n - 1}_convolution"]
+            width = module.convolution.irreps_in1.dim
+            x = torch.randn(2, len(graph.numbers), width, generator=generator, dtype=torch.float64)
+            kept = []
+            hook = module.convolution.register_forward_hook(
+                lambda m, inputs, output, kept=kept: kept.append(output)
+            )
+            expected = [module(dict(embed, x=x[i], edge_attr=harmonics[i]))["x"] for i in (0, 1)]
+            hook.remove()
+            bonds = (
+                embed["edge_embedding"],
+                embed["edge_attr"],
+                embed["edge_index"][1],
+                embed["edge_index"][0],
+            )
+            sums, messages = encoder._convolutions[n](x, *bonds, keep=True)
+            torch.testing.assert_close(sums, torch.stack(expected), rtol=1e-11, atol=1e-12)
+            torch.testing.assert_close(messages, torch.stack(kept), rtol=1e-11, atol=1e-12)
+            alone, nothing = encoder._convolutions[n](x[:1], *bonds)
+            torch.testing.assert_close(alone[0], expected[0], rtol=1e-11, atol=1e-12)
+            assert nothing is None
+
+
+def test_unknown_kinds_of_paths_are_refused():
+    from e3nn import o3
+
+    class Module:
+        convolution = o3.FullyConnectedTensorProduct("2x0e", "1x0e", "2x0e")
+        weight_nn = denominator = None
+
+    with pytest.raises(NotImplementedError, match="not of the kind"):
+        convolution.Convolution(Module(), torch.float64)
