@@ -23,8 +23,16 @@ from .open_encoders import (
     files_version,
     find_weights,
     import_bare,
+    rows_of,
 )
-from .sevennet import EDGE_CHANNELS, _default_dtype, _fixed_mix, _restore_double_constants, _split_ranks
+from .sevennet import (
+    EDGE_CHANNELS,
+    _default_dtype,
+    _fixed_mix,
+    _restore_double_constants,
+    _split_ranks,
+    rank2_basis,
+)
 
 _ARCHITECTURE = (
     "hidden_irreps", "lmax", "cutoff", "n_layers", "radial_basis_size", "radial_mlp_size", "radial_mlp_layers",
@@ -66,15 +74,12 @@ class Nequix(OpenEncoder):
         self.layers = tuple(range(int(config["n_layers"]) + 1))
         numbers = config["atomic_numbers"]
         self.elements = frozenset(Element.from_Z(z).symbol for z in numbers)
-        self._row = torch.full((120,), -1)  # atomic number -> row of the one-hot
-        self._row[torch.tensor(numbers)] = torch.arange(len(numbers))
+        self._row = rows_of(numbers)
         hidden = o3.Irreps(config["hidden_irreps"])
         scalars = hidden.filter(keep=["0e"])
         self._irreps = dict.fromkeys(self.layers, hidden) | {0: scalars, self.layers[-1]: scalars}
         self.model = _build(config, state, dtype)
-        self._to_cartesian = (
-            o3.wigner_3j(1, 1, 2, dtype=torch.float64).mul(5**0.5).permute(2, 0, 1).to(dtype)
-        )  # [5, 3, 3]
+        self._to_cartesian = rank2_basis(dtype)
 
     def channels(self, layer: int) -> tuple[int, int, int]:
         """(Cs, Cv, Ct) of a layer."""

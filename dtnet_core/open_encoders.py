@@ -164,6 +164,13 @@ def files_version(paths: Sequence[Path], *extra: str) -> str:
     return digest.hexdigest()[:12]
 
 
+def rows_of(numbers: Sequence[int]) -> Tensor:
+    """[120] int64: place of each atomic number in `numbers`, the order of an embedding; -1 where it is not known."""
+    rows = torch.full((120,), -1)
+    rows[torch.tensor(numbers)] = torch.arange(len(numbers))
+    return rows
+
+
 class OpenEncoder(abc.ABC):
     """What the encoders here share: checks, batches, and the energy the potential itself was trained on.
 

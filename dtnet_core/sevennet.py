@@ -110,9 +110,7 @@ class SevenNet:
         self._convolutions = {
             n: Convolution(self._modules[f"{n - 1}_convolution"], dtype) for n in self.layers if n > 0
         }
-        self._to_cartesian = (
-            o3.wigner_3j(1, 1, 2, dtype=torch.float64).mul(5**0.5).permute(2, 0, 1).to(dtype)
-        )  # [5, 3, 3]
+        self._to_cartesian = rank2_basis(dtype)
 
     def channels(self, layer: int) -> tuple[int, int, int]:
         """(Cs, Cv, Ct) of a layer."""
@@ -238,6 +236,11 @@ def _out_irreps(model: torch.nn.Module, layer: int) -> o3.Irreps:
     if layer == 0:
         return o3.Irreps(str(model.get_submodule("onehot_to_feature_x").linear.irreps_out))
     return o3.Irreps(str(model.get_submodule(f"{layer - 1}_equivariant_gate").gate.irreps_out))
+
+
+def rank2_basis(dtype: torch.dtype) -> Tensor:
+    """[5, 3, 3]: the symmetric traceless matrix, of norm one, of each l = 2 component in e3nn's order."""
+    return o3.wigner_3j(1, 1, 2, dtype=torch.float64).mul(5**0.5).permute(2, 0, 1).to(dtype)
 
 
 def _odd_slots(irreps: o3.Irreps) -> Tensor:

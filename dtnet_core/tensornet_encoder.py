@@ -22,6 +22,7 @@ from .open_encoders import (
     files_version,
     find_weights,
     import_bare,
+    rows_of,
 )
 from .sevennet import EDGE_CHANNELS, _default_dtype, _fixed_mix
 
@@ -67,8 +68,7 @@ class TensorNet(OpenEncoder):
         self.cutoff = float(config["cutoff"])
         self.elements = frozenset(config["element_types"])
         numbers = [Element(symbol).Z for symbol in config["element_types"]]
-        self._row = torch.full((120,), -1)  # atomic number -> row of the embedding
-        self._row[torch.tensor(numbers)] = torch.arange(len(numbers))
+        self._row = rows_of(numbers)
         self._units = int(config["units"])
         self.layers = tuple(range(int(config["nblocks"]) + 3))
         self._mean, self._std = float(state.pop("data_mean")), float(state.pop("data_std"))
