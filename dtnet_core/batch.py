@@ -6,13 +6,14 @@ Command line: ``python -m dtnet_core.batch --help``.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from .files import write_atomic
 
 _UNSTABLE = ("execution", "papermill", "widgets")
 
@@ -79,9 +80,7 @@ def refresh_notebook(notebook: str | Path) -> None:
     for cell in content.cells:  # progress bars and warnings are for the one who waits, not for the stored copy
         if "outputs" in cell:
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-    temporary = path.with_suffix(".tmp")
-    nbformat.write(content, temporary)
-    os.replace(temporary, path)
+    write_atomic(path, nbformat.writes(content) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

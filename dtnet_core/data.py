@@ -21,6 +21,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from .cleaning import REFUSED_FLAGS, SUPPORTED_ELEMENTS, CleaningReport, Finding, clean
+from .files import write_atomic
 from .frames import tensor_violations
 from .structures import (
     InvalidStructureError,
@@ -30,7 +31,6 @@ from .structures import (
     structure_from_dict,
     structure_to_dict,
     validate_structure,
-    write_atomic,
 )
 from .symmetry import crystal_system
 

@@ -5,19 +5,18 @@ A results file is a JSON list of records, one for each run. Numbers shown anywhe
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import platform
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from .files import locked, write_atomic
 
 IDENTITY = ("target", "model", "encoder", "layer", "split", "seed", "profile")
 """Keys that name a run; a record equal in all of them replaces the older one."""
@@ -49,14 +48,6 @@ def _identity(record: Mapping) -> str:
     return json.dumps([record.get(key) for key in IDENTITY], sort_keys=True)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the exclusive lock of a results file (a side file, as the file itself is replaced)."""
-    with open(path.with_name(f".{path.name}.lock"), "w") as side:
-        fcntl.flock(side, fcntl.LOCK_EX)
-        yield
-
-
 def write_json(path: str | os.PathLike, value) -> None:
     """Write `value` as indented JSON, atomically; NumPy values are converted, NaN becomes null.
 
@@ -66,18 +57,7 @@ def write_json(path: str | os.PathLike, value) -> None:
         Parent folders are made.
     value : nested dicts and lists of plain, NumPy or torch values
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomic(path, json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def load_results(path: str | os.PathLike) -> list[dict]:
@@ -118,8 +98,7 @@ def append_result(path: str | os.PathLike, record: Mapping) -> None:
     path, record = Path(path), plain(record)
     if not any(record.get(key) is not None for key in IDENTITY):
         raise ValueError(f"the record has none of the keys {', '.join(IDENTITY)}; it has {sorted(record)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with locked(path):
         records = {_identity(old): old for old in load_results(path)}
         records[_identity(record)] = record
         write_json(path, [records[key] for key in sorted(records)])

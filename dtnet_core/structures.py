@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
+from .files import write_atomic
 from .symmetry import crystal_system
 
 _FLAT = 1e-6  # volume / (a b c) below which a cell counts as flat
@@ -246,22 +246,5 @@ def crystal_systems(
             _SYSTEMS[keys[-1]] = crystal_system(structure, symprec)
     if cache is not None and (missing := set(keys) - set(stored)):
         stored.update({key: _SYSTEMS[key] for key in missing})
-        write_atomic(cache, json.dumps(stored, sort_keys=True, indent=0).encode())
+        write_atomic(cache, json.dumps(stored, sort_keys=True, indent=0))
     return [_SYSTEMS[key] for key in keys]
-
-
-def write_atomic(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file in the same folder, then a rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

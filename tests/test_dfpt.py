@@ -18,12 +18,14 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from dtnet_core import dfpt, dfpt_abinit, dfpt_inputs, dfpt_qe
-from dtnet_core.dfpt_inputs import DFPTError
-from dtnet_core.dfpt_parse import symmetry_violation
-from dtnet_core.dfpt_relax import relax
-from dtnet_core.dfpt_set import SET_FILE, build_seed, load_set, locked, merge_record, read_seeds
-from dtnet_core.dfpt_upf import read_psp8, upf_text
+from dtnet_core import dfpt
+from dtnet_core.dfpt import abinit, inputs, qe
+from dtnet_core.dfpt.inputs import DFPTError
+from dtnet_core.dfpt.relax import relax
+from dtnet_core.dfpt.seeds import SET_FILE, build_seed, load_set, merge_record, read_seeds
+from dtnet_core.dfpt.upf import read_psp8, upf_text
+from dtnet_core.files import InUseError, locked
+from dtnet_core.symmetry import point_group_rotations, symmetry_violation
 
 OUTPUTS = Path(__file__).parent / "data" / "dfpt"
 QE, ABINIT = OUTPUTS / "qe", OUTPUTS / "abinit"
@@ -106,7 +108,7 @@ def test_qe_outputs_give_a_record_that_holds_together():
     assert np.array(record["born_charges"]).shape == (natom, 3, 3)
     assert np.abs(np.array(record["born_charges"]).sum(0)).max() < 0.05
     assert len(record["gamma_frequencies_cm1"]) == 3 * natom
-    assert symmetry_violation(structure, eps["total"]) < 1e-3
+    assert symmetry_violation(eps["total"], point_group_rotations(structure)) < 1e-3
     assert record["code"].startswith("Quantum ESPRESSO 6")
 
 
@@ -117,7 +119,7 @@ def test_ionic_tensor_agrees_with_its_own_sum_over_modes():
     charge = np.array(record["born_charges"])[0, 0, 0] - np.array(record["born_charges"]).sum(0)[0, 0] / 2
     mass = 1 / (1 / 39.0983 + 1 / 79.904) * 1822.888  # electron masses
     omega = record["gamma_frequencies_cm1"][-1] / 219474.63  # hartree
-    ionic = 4 * np.pi / (volume / dfpt_inputs.BOHR**3) * charge**2 / mass / omega**2
+    ionic = 4 * np.pi / (volume / inputs.BOHR**3) * charge**2 / mass / omega**2
     assert record["eps_ionic"][0][0] == pytest.approx(ionic, rel=2e-3)
 
 
@@ -146,15 +148,15 @@ def test_unconverged_cycles_are_seen(tmp_path):
     ground.write_text("     convergence NOT achieved after  80 iterations: stopping\n" + ground.read_text())
     assert dfpt.parse(folder, info["settings"], info["occupied"])["flags"] == ["not-converged"]
     text = (ABINIT / "response.abo").read_text()
-    assert dfpt_abinit.converged(text)
-    assert not dfpt_abinit.converged(text + "\n scprqt:  WARNING -\n  nstep=   100 was not enough SCF cycles to converge;\n")
-    assert not dfpt_abinit.converged("=== At Broyd/MD step 30, gradients have not converged yet.")
+    assert abinit.converged(text)
+    assert not abinit.converged(text + "\n scprqt:  WARNING -\n  nstep=   100 was not enough SCF cycles to converge;\n")
+    assert not abinit.converged("=== At Broyd/MD step 30, gradients have not converged yet.")
 
 
 def test_metal_gap_is_negative():
     text = " Eigenvalues (hartree) for nkpt=  2  k points:\n kpt#   1, nband=  2\n  -0.1  0.2\n kpt#   2, nband=  2\n   0.3  0.4\n"
-    assert dfpt_abinit.read_gap(text, 1) == pytest.approx(-0.1 * 27.2114, abs=1e-3)
-    assert dfpt_qe.read_gap("highest occupied, lowest unoccupied level (ev):     8.10    8.00") == pytest.approx(-0.1)
+    assert abinit.read_gap(text, 1) == pytest.approx(-0.1 * 27.2114, abs=1e-3)
+    assert qe.read_gap("highest occupied, lowest unoccupied level (ev):     8.10    8.00") == pytest.approx(-0.1)
 
 
 # ---- judging --------------------------------------------------------------------------------------------------------
@@ -186,8 +188,8 @@ def test_rotated_tensor_violates_the_symmetry_of_its_structure():
     structure = Structure(record["structure"]["lattice"], record["structure"]["species"], record["structure"]["frac_coords"])
     turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
     tensor = np.array(record["eps_total"])
-    assert symmetry_violation(structure, tensor) < 1e-3
-    assert symmetry_violation(structure, turn @ tensor @ turn.T) > 0.01
+    assert symmetry_violation(tensor, point_group_rotations(structure)) < 1e-3
+    assert symmetry_violation(turn @ tensor @ turn.T, point_group_rotations(structure)) > 0.01
 
 
 # ---- settings -------------------------------------------------------------------------------------------------------
@@ -205,14 +207,14 @@ def test_rotated_tensor_violates_the_symmetry_of_its_structure():
 def test_mesh_is_dense_enough_and_its_irreducible_part_stands_for_all(spacegroup, lattice, sites, grids):
     structure = Structure.from_spacegroup(spacegroup, lattice, ["Mg", "O"], sites)
     structure = SpacegroupAnalyzer(structure).get_primitive_standard_structure()
-    ngkpt, shifts = dfpt_inputs.mesh(structure, 0.4)
-    points, weights = dfpt_inputs.irreducible(structure, ngkpt, shifts)
+    ngkpt, shifts = inputs.mesh(structure, 0.4)
+    points, weights = inputs.irreducible(structure, ngkpt, shifts)
     total = np.prod(ngkpt) * len(shifts)
     assert len(shifts) == grids
     assert weights.sum() == total and len(points) < total / 3
     assert total >= 0.85 * structure.lattice.reciprocal_lattice.volume / 0.4**3
     # every point of the mesh is an image of exactly one listed point
-    rotations = dfpt_inputs.point_rotations(structure)
+    rotations = inputs.point_rotations(structure)
     images = np.concatenate([s * points @ r.T for r in rotations for s in (1, -1)])
     unique = np.unique(np.round((images + 1e-9) % 1.0, 5) % 1.0, axis=0)
     assert len(unique) == total
@@ -220,8 +222,8 @@ def test_mesh_is_dense_enough_and_its_irreducible_part_stands_for_all(spacegroup
 
 def test_mesh_for_unusual_axes_keeps_the_symmetry():
     crystal = Structure.from_spacegroup(139, Lattice.tetragonal(4.5, 11.0), ["Mg", "O"], [[0, 0, 0.12], [0, 0, 0.34]])
-    ngkpt, shifts = dfpt_inputs.mesh(crystal.get_primitive_structure(), 0.4)
-    points, weights = dfpt_inputs.irreducible(crystal.get_primitive_structure(), ngkpt, shifts)
+    ngkpt, shifts = inputs.mesh(crystal.get_primitive_structure(), 0.4)
+    points, weights = inputs.irreducible(crystal.get_primitive_structure(), ngkpt, shifts)
     assert weights.sum() == np.prod(ngkpt) and len(set(ngkpt)) == 1
     assert len(points) < weights.sum() / 4
 
@@ -239,10 +241,10 @@ def test_upf_keeps_charge_and_strength(pseudo_dir):
 
 
 def test_odd_electron_number_is_refused(pseudo_dir):
-    pseudos = {"X": dfpt_inputs.Pseudo(Path("x"), 7, (9.0, 14.0))}
+    pseudos = {"X": inputs.Pseudo(Path("x"), 7, (9.0, 14.0))}
     crystal = Structure(Lattice.cubic(4), ["I"], [[0, 0, 0]])
     with pytest.raises(DFPTError, match="odd"):
-        dfpt_inputs.valence_bands(crystal, {"I": pseudos["X"]})
+        inputs.valence_bands(crystal, {"I": pseudos["X"]})
 
 
 # ---- running --------------------------------------------------------------------------------------------------------
@@ -266,6 +268,16 @@ def test_run_restarts_where_it_was_killed(tmp_path, pseudo_dir, engine):
     assert len(engine.read_text().split()) == len(first) + 2
     with pytest.raises(DFPTError, match="another folder"):
         dfpt.run(start_structure(), folder, "x", ecut=99.0)
+
+
+def test_a_geometry_can_be_kept(tmp_path, pseudo_dir, engine):
+    record = dfpt.run(start_structure(), tmp_path / "run", "x", relax=False)
+    assert engine.read_text().split() == ["relax_00", "gap", "ground", "response", "dynmat"]
+    assert record["settings"]["geometry"] == "as given" and record["flags"] == []
+    standard = SpacegroupAnalyzer(start_structure(), symprec=1e-3).get_primitive_standard_structure()
+    assert np.allclose(record["structure"]["lattice"], standard.lattice.matrix, atol=1e-6)
+    with pytest.raises(DFPTError, match="relax = False"):
+        dfpt.run(start_structure(), tmp_path / "run", "x")
 
 
 def test_metal_is_refused_after_relaxation(tmp_path, pseudo_dir, engine):
@@ -304,10 +316,11 @@ def test_relaxation_finds_the_minimum_of_a_known_energy():
 def test_queue_keeps_going_and_merges_what_ends(tmp_path, pseudo_dir, engine):
     target = tmp_path / "set.json.gz"
     bad = Structure(Lattice.cubic(4), ["Og"], [[0, 0, 0]])
-    results = dfpt.run_many([("bad", bad), ("b", start_structure), ("a", start_structure())], tmp_path / "runs", 2, target)
+    results = dfpt.run_many([("bad", bad), ("b", start_structure), ("a", start_structure())], tmp_path / "runs", 2, target,
+                            command="make {}".format)
     assert isinstance(results["bad"], str) and "Og" in (tmp_path / "runs" / "bad" / "error.txt").read_text()
     assert [r["id"] for r in load_set(target)] == ["a", "b"]
-    assert all("dtnet_core.dfpt run" in r["command"] for r in load_set(target))
+    assert [r["command"] for r in load_set(target)] == ["make a", "make b"]
     before = target.read_bytes()
     merge_record(load_set(target)[0], target)
     assert target.read_bytes() == before  # same content, same bytes
@@ -315,7 +328,7 @@ def test_queue_keeps_going_and_merges_what_ends(tmp_path, pseudo_dir, engine):
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path, pseudo_dir, engine):
-    with locked(tmp_path / "run" / "lock"), pytest.raises(DFPTError, match="in use"):
+    with locked(tmp_path / "run" / "run"), pytest.raises(InUseError, match="in use"):
         dfpt.run(start_structure(), tmp_path / "run", "x")
     assert engine.read_text() == ""
 
@@ -364,7 +377,7 @@ def test_the_set_is_what_it_says():
         assert np.allclose(np.add(record["eps_electronic"], record["eps_ionic"]), record["eps_total"], atol=2e-5)
         crystal = Structure(record["structure"]["lattice"], record["structure"]["species"], record["structure"]["frac_coords"])
         if not record["flags"]:
-            assert max(symmetry_violation(crystal, np.array(record[f"eps_{k}"])) for k in ("electronic", "total")) < 0.01
+            assert max(symmetry_violation(np.array(record[f"eps_{k}"]), point_group_rotations(crystal)) for k in ("electronic", "total")) < 0.01
 
 
 @pytest.mark.skipif(not (os.environ.get("DTNET_RUN_DFPT") and shutil.which("pw.x")), reason="needs pw.x, DTNET_RUN_DFPT")

@@ -6,43 +6,18 @@ seeds (id, prototype, elements, lattice parameters in angstrom to start the rela
 
 from __future__ import annotations
 
-import fcntl
-import gzip
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 from pymatgen.core import Lattice, Structure
 
-from .dfpt_inputs import DFPTError
+from ..data import read_json, write_json_gz
+from ..files import locked
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 SET_FILE = DATA / "open_dfpt.json.gz"
 SEED_FILE = DATA / "open_dfpt_inputs" / "seeds.json"
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file through a temporary one in the same folder, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
-
-
-@contextmanager
-def locked(path: Path, wait: bool = True):
-    """Hold an exclusive lock on a file, so that two processes cannot work on the same thing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise DFPTError(f"{path.parent} is in use by another process: let it end, or use another folder.") from None
-        yield
 
 
 def read_seeds(path: Path = SEED_FILE) -> dict[str, dict]:
@@ -72,18 +47,13 @@ def build_seed(seed: dict) -> Structure:
 
 
 def load_set(path: Path = SET_FILE) -> list[dict]:
-    """Records of a set file; an absent file is an empty set."""
-    if not path.exists():
-        return []
-    with gzip.open(path, "rt") as handle:
-        return json.load(handle)
+    """Records of a set file as they are stored; an absent file is an empty set."""
+    return read_json(path) if path.exists() else []
 
 
 def merge_record(record: dict, path: Path = SET_FILE) -> None:
     """Add a record to a set file, or replace the one of the same id; atomic, sorted by id, same bytes each time."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    with locked(Path(tempfile.gettempdir()) / f"dtnet-{digest}.lock"):
+    with locked(path):
         records = {r["id"]: r for r in load_set(path)}
         records[record["id"]] = record
-        text = json.dumps([records[key] for key in sorted(records)], separators=(",", ":"))
-        write_atomic(path, gzip.compress(text.encode(), mtime=0))
+        write_json_gz(path, [records[key] for key in sorted(records)])

@@ -52,12 +52,14 @@ class Settings:
     ecut : plane-wave cutoff, hartree.
     ngkpt, shifts : k-point mesh of the response part (`shifts` in units of one mesh step).
     relax_ngkpt, relax_shifts : the same for the relaxation and for the first guess of the gap.
+    relax : False keeps the geometry as it was given.
     """
 
     engine: str
     ecut: float
     relax_ngkpt: tuple[int, int, int]
     relax_shifts: tuple[tuple[float, float, float], ...]
+    relax: bool = True
     ngkpt: tuple[int, int, int] | None = None
     shifts: tuple[tuple[float, float, float], ...] | None = None
 

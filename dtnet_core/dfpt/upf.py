@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dfpt_inputs import DFPTError
+from .inputs import DFPTError
 
 
 def read_psp8(path: Path) -> dict:

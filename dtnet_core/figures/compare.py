@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dtnet_core.figure_style import (
+from ..results import results_table
+from .theme import (
     METRIC_LABELS,
     MUTED,
     PALETTE,
@@ -19,7 +20,6 @@ from dtnet_core.figure_style import (
     letter_panels,
     plain_log,
 )
-from dtnet_core.results import results_table
 
 
 @figure

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from dtnet_core.figure_style import MUTED, PALETTE, SEQUENTIAL, figure
+from .theme import MUTED, PALETTE, SEQUENTIAL, figure
 
 
 @figure

@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 from sklearn.metrics import r2_score
 
-from dtnet_core.figure_style import (
+from ..metrics import eigenvalues, scalar_constant
+from ..results import results_table
+from ..symmetry import CRYSTAL_SYSTEMS
+from .theme import (
     INK,
     METRIC_LABELS,
     MUTED,
@@ -25,9 +28,6 @@ from dtnet_core.figure_style import (
     letter_panels,
     plain_log,
 )
-from dtnet_core.metrics import eigenvalues, scalar_constant
-from dtnet_core.results import results_table
-from dtnet_core.symmetry import CRYSTAL_SYSTEMS
 
 BAR_METRICS = ("mae_ten", "mae_mean_diag", "mae_diag", "mae_off_diag")
 _LABEL_KEYS = ("target", "model", "encoder")

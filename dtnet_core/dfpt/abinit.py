@@ -15,7 +15,7 @@ import numpy as np
 from pymatgen.core import Element, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from .dfpt_inputs import BOHR, SHIFTS, SYMPREC, DFPTError, Pseudo, Settings, valence_bands
+from .inputs import BOHR, SHIFTS, SYMPREC, DFPTError, Pseudo, Settings, valence_bands
 
 PROGRAMS = {"abinit": "abinit", "anaddb": "anaddb"}
 PACKAGES = "`apt-get install abinit libopenblas0` (Debian, Ubuntu) or `conda install -c conda-forge abinit`"
@@ -75,8 +75,9 @@ def relax_input(structure: Structure, pseudos: dict[str, Pseudo], settings: Sett
     nband = valence_bands(structure, pseudos) + 4
     return geometry_text(structure, pseudos) + _kpoint_text(settings.relax_ngkpt, settings.relax_shifts) + (
         f"ecut {settings.ecut}\necutsm 0.5\ndilatmx 1.06\nchkdilatmx 0\nnband {nband}\nnbdbuf 2\n"
-        f"ionmov 22\noptcell {1 if cubic and _fixed_by_symmetry(structure) else 2}\nntime 30\n"
-        "tolmxf 2.0e-5\nstrfact 100\ntolvrs 1.0e-9\nnstep 80\niomode 0\nprtden 0\nprtwf 0\nprteig 1\n"
+        + (f"ionmov 22\noptcell {1 if cubic and _fixed_by_symmetry(structure) else 2}\nntime 30\n"
+           "tolmxf 2.0e-5\nstrfact 100\n" if settings.relax else "")
+        + "tolvrs 1.0e-9\nnstep 80\niomode 0\nprtden 0\nprtwf 0\nprteig 1\n"
     )
 
 

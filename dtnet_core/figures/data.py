@@ -14,12 +14,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 from pymatgen.core import Element
 
-from dtnet_core.figure_style import FAINT, INK, MUTED, ONE_COLUMN, PALETTE, SEQUENTIAL, TWO_COLUMNS, figure
-from dtnet_core.metrics import scalar_constant
-from dtnet_core.symmetry import crystal_system
+from ..metrics import scalar_constant
+from ..symmetry import crystal_system
+from .theme import FAINT, INK, MUTED, ONE_COLUMN, PALETTE, SEQUENTIAL, TWO_COLUMNS, figure
 
 if TYPE_CHECKING:
-    from dtnet_core.data import Record
+    from ..data import Record
 
 SYSTEMS_BY_SYMMETRY = (
     "cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic",

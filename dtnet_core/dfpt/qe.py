@@ -15,9 +15,9 @@ import numpy as np
 from ase import units
 from pymatgen.core import Element, Structure
 
-from .dfpt_inputs import DFPTError, Pseudo, Settings, irreducible, point_rotations, valence_bands
-from .dfpt_relax import relax as relax_structure
-from .dfpt_upf import psp8_to_upf
+from .inputs import DFPTError, Pseudo, Settings, irreducible, point_rotations, valence_bands
+from .relax import relax as relax_structure
+from .upf import psp8_to_upf
 
 PROGRAMS = {"pw": "pw.x", "ph": "ph.x", "dynmat": "dynmat.x"}
 PACKAGES = "`apt-get install quantum-espresso libopenblas0` (Debian, Ubuntu) or `conda install -c conda-forge qe`"
@@ -98,7 +98,11 @@ def relax(structure: Structure, pseudos: dict[str, Pseudo], settings: Settings, 
         outputs.append(launch(name, write_input(name, at, pseudos, settings, folder)))
         return read_forces(outputs[-1], len(at))
 
-    final, done = relax_structure(structure, evaluate)
+    if settings.relax:
+        final, done = relax_structure(structure, evaluate)
+    else:
+        final, done = structure, True
+        evaluate(0, structure)
     outputs.append(launch("gap", write_input("gap", final, pseudos, settings, folder)))
     gap = min(read_gap(text) for text in outputs[-2:])
     return final, gap, done and all(converged(t) for t in outputs)

@@ -13,10 +13,12 @@ import numpy as np
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from . import dfpt_abinit, dfpt_qe
-from .dfpt_inputs import DFPTError
+from ..structures import structure_to_dict
+from ..symmetry import point_group_rotations, symmetry_violation
+from . import abinit, qe
+from .inputs import DFPTError
 
-ENGINES = {"qe": dfpt_qe, "abinit": dfpt_abinit}
+ENGINES = {"qe": qe, "abinit": abinit}
 LIMITS = {  # flag -> largest (or smallest) value that is let through
     "charge-not-neutral": 0.05,  # e, largest element of |sum of Born charges|
     "acoustic-sum": 0.1,  # change of a squared frequency by the sum rule, over the lowest squared polar frequency
@@ -28,11 +30,8 @@ LIMITS = {  # flag -> largest (or smallest) value that is let through
 }
 
 
-def symmetry_violation(structure: Structure, tensor: np.ndarray) -> float:
-    """Largest deviation of `tensor` [3, 3] from invariance under the point group, relative to its largest element."""
-    operations = SpacegroupAnalyzer(structure, symprec=1e-3).get_point_group_operations(cartesian=True)
-    turned = [op.rotation_matrix @ tensor @ op.rotation_matrix.T for op in operations]
-    return float(max(np.abs(t - tensor).max() for t in turned) / np.abs(tensor).max())
+_NEEDS = {"charge-not-neutral": "born_charges", "acoustic-sum": "acoustic_shift_cm1",
+          "imaginary-mode": "gamma_frequencies_cm1", "soft-mode": "gamma_frequencies_cm1"}  # fmt: skip
 
 
 def acoustic_shift(raw: list[float], imposed: list[float]) -> float:
@@ -46,28 +45,46 @@ def acoustic_shift(raw: list[float], imposed: list[float]) -> float:
 def judge(record: dict) -> list[str]:
     """Flags of a record; an empty list means that the numbers can be used.
 
-    Every limit is in `LIMITS`. `not-converged` is set by the reader of the outputs and kept.
+    Every limit is in `LIMITS`. `not-converged` is set by the reader of the outputs and kept. What a record has no
+    numbers for cannot be checked: see `unchecked`.
     """
     flags = [f for f in record.get("flags", []) if f not in LIMITS]
-    born = np.array(record["born_charges"])
-    total = np.array(record["eps_total"])
-    optical = sorted(record["gamma_frequencies_cm1"], key=abs)[3:]
-    strongest = max(map(abs, record["infrared_strengths"]), default=0.0)
-    polar = [f for f, s in zip(record["gamma_frequencies_cm1"], record["infrared_strengths"], strict=True)
-             if abs(s) > 1e-3 * strongest and f in optical]
-    if not all(np.isfinite(x).all() for x in (born, total, np.array(record["eps_electronic"]))):
-        return sorted({*flags, "incomplete"})
-    checks = {
-        "charge-not-neutral": np.abs(born.sum(0)).max() > LIMITS["charge-not-neutral"],
-        "acoustic-sum": record["acoustic_shift_cm1"] ** 2 > LIMITS["acoustic-sum"] * min(map(abs, polar or optical or [1e9])) ** 2,
-        "imaginary-mode": bool(optical) and min(optical) < LIMITS["imaginary-mode"],
-        "soft-mode": bool(polar) and min(polar) < LIMITS["soft-mode"],
-        "small-gap": record["gap_ev"] < LIMITS["small-gap"],
-        "asymmetric-tensor": record["symmetry_violation"] > LIMITS["asymmetric-tensor"],
-        "unphysical": np.abs(total).max() > LIMITS["unphysical"]
-        or min(np.linalg.eigvalsh((np.array(record["eps_electronic"]) + np.array(record["eps_electronic"]).T) / 2)) < 1,
+    electronic, total = (np.array(record[f"eps_{k}"], dtype=float) for k in ("electronic", "total"))
+    if total.shape != (3, 3) or not np.isfinite([electronic, total]).all():
+        flags.append("incomplete")
+        total = electronic
+    missing = unchecked(record)
+    values = {name: value for name, value in _values(record, electronic, total).items() if name not in missing}
+    if not np.isfinite(list(values.values())).all():
+        flags.append("incomplete")
+    smallest = ("imaginary-mode", "soft-mode", "small-gap")
+    bad = (k for k, v in values.items() if (v < LIMITS[k] if k in smallest else v > LIMITS[k]))
+    no_insulator = np.isfinite(electronic).all() and np.linalg.eigvalsh((electronic + electronic.T) / 2).min() < 1
+    return sorted({*flags, *bad, *(["unphysical"] if no_insulator else [])})
+
+
+def unchecked(record: dict) -> list[str]:
+    """Flags that `judge` cannot set on a record because the numbers for them are missing."""
+    return sorted(name for name, field in _NEEDS.items() if record.get(field) is None)
+
+
+def _values(record: dict, electronic: np.ndarray, total: np.ndarray) -> dict[str, float]:
+    """What `LIMITS` limits."""
+    modes = record.get("gamma_frequencies_cm1") or []
+    strengths = record.get("infrared_strengths") or [1.0] * len(modes)  # unknown: every mode may be polar
+    optical = sorted(modes, key=abs)[3:]
+    strongest = max(map(abs, strengths), default=0.0)
+    polar = [f for f, s in zip(modes, strengths, strict=True) if abs(s) > 1e-3 * strongest and f in optical]
+    lowest = min(map(abs, polar or optical or [1e9]))
+    return {
+        "charge-not-neutral": np.abs(np.sum(record.get("born_charges") or 0.0, axis=0)).max(),
+        "acoustic-sum": ((record.get("acoustic_shift_cm1") or 0.0) / max(lowest, 1e-6)) ** 2,
+        "imaginary-mode": min(optical, default=1e9),
+        "soft-mode": min(polar, default=1e9),
+        "small-gap": record["gap_ev"],
+        "asymmetric-tensor": record["symmetry_violation"],
+        "unphysical": np.abs(total).max(),
     }
-    return sorted({*flags, *(name for name, bad in checks.items() if bad)})
 
 
 def parse(folder: Path, settings: dict, occupied: int) -> dict:
@@ -92,14 +109,11 @@ def parse(folder: Path, settings: dict, occupied: int) -> dict:
     structure = Structure.from_dict(relaxed["structure"])
     data = engine.read(structure, folder, texts, occupied)
     electronic, total = ((data[k] + data[k].T) / 2 for k in ("eps_electronic", "eps_total"))  # [3, 3]
+    rotations = point_group_rotations(structure, symprec=1e-3)
     record = {
         "mp_id": None,
         "formula": structure.composition.reduced_formula,
-        "structure": {
-            "lattice": structure.lattice.matrix.round(8).tolist(),
-            "species": [s.specie.symbol for s in structure],
-            "frac_coords": structure.frac_coords.round(8).tolist(),
-        },
+        "structure": structure_to_dict(structure),
         "spacegroup": SpacegroupAnalyzer(structure, symprec=1e-3).get_space_group_number(),
         "eps_electronic": electronic.round(5).tolist(),
         "eps_ionic": (total - electronic).round(5).tolist(),
@@ -107,7 +121,7 @@ def parse(folder: Path, settings: dict, occupied: int) -> dict:
         "source": "open-dfpt",
         "functional": "PBE",
         "code": data["version"],
-        "symmetry_violation": round(max(symmetry_violation(structure, t) for t in (electronic, total)), 6),
+        "symmetry_violation": round(max(symmetry_violation(t, rotations) for t in (electronic, total)), 6),
         "born_charges": data["born"].round(5).tolist(),
         "gamma_frequencies_cm1": np.round(data["frequencies"], 2).tolist(),
         "acoustic_shift_cm1": round(acoustic_shift(data["raw_frequencies"], data["frequencies"]), 2),

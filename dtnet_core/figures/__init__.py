@@ -6,11 +6,11 @@ same look.
 
 from __future__ import annotations
 
-from dtnet_core.figure_style import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
-from dtnet_core.figures_compare import against_paper, scaling
-from dtnet_core.figures_data import crystal_system_counts, electronic_ionic_map, element_counts
-from dtnet_core.figures_models import layer_ablation, learning_curve, parity, system_bars
-from dtnet_core.figures_tensor import tensor_glyph
+from .compare import against_paper, scaling
+from .data import crystal_system_counts, electronic_ionic_map, element_counts
+from .models import layer_ablation, learning_curve, parity, system_bars
+from .tensor import tensor_glyph
+from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
 
 __all__ = [
     "METRIC_LABELS",

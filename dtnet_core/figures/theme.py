@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
+import io
 import string
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from ..files import write_atomic
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Figure widths in inches: one column (89 mm) and the full width (183 mm) of a page."""
@@ -128,7 +129,7 @@ def plain_log(ax: Axes, *axes: str) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def save(fig: Figure, path: str | os.PathLike) -> tuple[Path, Path]:
+def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write a figure as PNG (200 dpi) and PDF, atomically and without timestamps: same figure, same bytes.
 
     Parameters
@@ -144,19 +145,12 @@ def save(fig: Figure, path: str | os.PathLike) -> tuple[Path, Path]:
     """
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
-    stem.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
     written = []
     for kind, fields in metadata.items():
         target = stem.with_name(f"{stem.name}.{kind}")
-        handle, temporary = tempfile.mkstemp(dir=stem.parent, prefix=f".{stem.name}.", suffix=".tmp")
-        try:
-            with style(), os.fdopen(handle, "wb") as file:
-                fig.savefig(file, format=kind, dpi=200, metadata=fields)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with style(), io.BytesIO() as drawn:
+            fig.savefig(drawn, format=kind, dpi=200, metadata=fields)
+            write_atomic(target, drawn.getvalue())
         written.append(target)
     return tuple(written)

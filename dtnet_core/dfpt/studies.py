@@ -1,0 +1,164 @@
+"""How good the set is: convergence, recomputation from scratch, two engines, other calculations, measured values.
+
+Each study is a command (``python -m dtnet_core.dfpt converge | recompute | compare``) that writes one JSON file in
+`data/results`, with where it came from.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+from ..data import Record, load_records, read_json, record_from_dict
+from ..results import provenance, write_json
+from ..symmetry import standard_rotation
+from .inputs import DFPTError, irreducible, response_spacing
+from .queue import run_many
+from .seeds import DATA, SEED_FILE, build_seed, load_set, read_seeds
+
+RESULTS = DATA / "results"
+CUTOFF_FACTORS, SPACING_FACTORS = (0.8, 1.2), (1.25, 0.8)
+PARTS = ("electronic", "ionic", "total")
+
+
+def stored(keys: Sequence[str] | None = None) -> dict[str, dict]:
+    """Records of the set by id; all usable ones, or those named.
+
+    Raises
+    ------
+    KeyError
+        For an id that the set does not have.
+    """
+    records = {r["id"]: r for r in load_set()}
+    if keys is None:
+        return {k: r for k, r in records.items() if not r["flags"]}
+    missing = [k for k in keys if k not in records]
+    if missing:
+        raise KeyError(f"{missing} not in the set; `python -m dtnet_core.dfpt list` shows what is")
+    return {k: records[k] for k in keys}
+
+
+def converge(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
+    """Vary cutoff and k-mesh of crystals of the set, one at a time, at the set's own geometry.
+
+    Returns
+    -------
+    list of dict
+        One a variant: id, what was varied, cutoff (hartree), mesh, number of irreducible k-points, tensors' mean
+        diagonal, largest element of the sum of the Born charges, largest change of each tensor against the set's
+        settings relative to its largest element.
+    """
+    jobs = []
+    for key, record in stored(keys).items():
+        structure, ecut = record_from_dict(record).structure, record["settings"]["ecut"]
+        spacing = response_spacing(record["gap_ev"])
+        variants = {"reference": (ecut, spacing)}
+        variants |= {f"cutoff x {f:g}": (round(f * ecut, 1), spacing) for f in CUTOFF_FACTORS}
+        variants |= {f"k spacing x {f:g}": (ecut, spacing * f) for f in SPACING_FACTORS}
+        jobs += [(f"{key}, {name}", structure, {"ecut": e, "spacing": s}) for name, (e, s) in variants.items()]
+    found, rows = run_many(jobs, root, workers, engine="qe", relax=False), []
+    for name, _, _ in jobs:
+        record, (key, variant) = found[name], name.split(", ")
+        if isinstance(record, str):
+            raise DFPTError(f"{name}: {record}")
+        settings, structure = record["settings"], record_from_dict(record).structure
+        rows.append({
+            "id": key, "variant": variant, "ecut_hartree": settings["ecut"], "ngkpt": settings["ngkpt"],
+            "grids": len(settings["shifts"]), "k_points": len(irreducible(structure, settings["ngkpt"], settings["shifts"])[0]),
+            "charge_sum": float(np.abs(np.sum(record["born_charges"], axis=0)).max()),
+            **{part: float(np.trace(record[f"eps_{part}"]) / 3) for part in PARTS},
+            **{f"change_{part}": deviation(record, found[f"{key}, reference"], part) for part in PARTS},
+            "wall_s": record["wall_s"], "code": record["code"],
+        })  # fmt: skip
+    write_json(RESULTS / "dfpt_convergence.json", {"rows": rows, **provenance()})
+    return rows
+
+
+def recompute(keys: Sequence[str] | None, root: Path, workers: int = 1, count: int = 5, seed: int = 0) -> list[dict]:
+    """Compute records of the set again from their seeds, in new folders, and say how far the result is from the set.
+
+    Parameters
+    ----------
+    keys : ids; None: `count` usable ones drawn with `seed`.
+    """
+    chosen = stored(keys)
+    if keys is None:
+        drawn = random.Random(seed).sample(sorted(chosen), count)
+        chosen = {k: chosen[k] for k in drawn}
+    seeds = read_seeds(SEED_FILE)
+    jobs = [(key, partial(build_seed, seeds[key])) for key in chosen]
+    results = run_many(jobs, root, workers, engine="qe")
+    rows = []
+    for key, old in chosen.items():
+        new = results[key]
+        if isinstance(new, str):
+            rows.append({"id": key, "error": new})
+            continue
+        rows.append({"id": key, **{f"change_{part}": deviation(new, old, part) for part in PARTS},
+                     "flags": new["flags"], "wall_s": new["wall_s"]})  # fmt: skip
+    write_json(RESULTS / "dfpt_recomputed.json", {"drawn_with_seed": None if keys else seed, "rows": rows, **provenance()})
+    return rows
+
+
+def deviation(record: Mapping, reference: Mapping, part: str) -> float:
+    """Largest difference of two tensors in one frame, relative to the largest element of the reference's total tensor
+    (ionic) or of the tensor itself (electronic, total)."""
+    scale = np.abs(reference["eps_total" if part == "ionic" else f"eps_{part}"]).max()
+    return float(np.abs(np.subtract(record[f"eps_{part}"], reference[f"eps_{part}"])).max() / scale)
+
+
+def compare(data_dir: Path | str | None = None) -> dict:
+    """Hold the set against the Materials Project's tensors of the same crystals (data folder) and measured values.
+
+    Crystals are the same when pymatgen's StructureMatcher says so (scaled volumes). Tensors are compared element by
+    element of the diagonal in each structure's standard axes; records with a flag are left out.
+
+    Returns
+    -------
+    dict
+        "crystals": one entry a pair (id, mp_id, volume ratio, deviations of the diagonals in per cent), "median_percent"
+        of their absolute values by part, "measured": id, computed and measured [electronic, total], source.
+    """
+    ours = [record_from_dict(r) for r in stored().values()]
+    theirs: dict[str, list[Record]] = {}
+    for record in load_records("full", data_dir=data_dir):
+        theirs.setdefault(record.formula, []).append(record)
+    matcher, crystals = StructureMatcher(), []
+    for record in ours:
+        for other in theirs.get(record.formula, []):
+            if other.symmetry_violation is not None and other.symmetry_violation > 0.05:
+                continue
+            if not matcher.fit(record.structure, other.structure):
+                continue
+            ratio = record.structure.volume / len(record.structure) * len(other.structure) / other.structure.volume
+            entry = {"id": record.id, "mp_id": other.mp_id, "volume_percent": 100 * (ratio - 1)}
+            for part in PARTS:
+                a, b = diagonal(record, part), diagonal(other, part)
+                entry[f"{part}_percent"] = (100 * (a - b) / (diagonal(other, "total") if part == "ionic" else b)).tolist()
+            crystals.append(entry)
+    medians = {p: float(np.median(np.abs([x for c in crystals for x in c[f"{p}_percent"]]))) for p in PARTS} if crystals else {}
+    result = {"crystals": crystals, "median_percent": medians, "measured": against_measured(ours), **provenance()}
+    write_json(RESULTS / "dfpt_comparison.json", result)
+    return result
+
+
+def against_measured(records: Sequence[Record]) -> list[dict]:
+    """Computed and measured [electronic, total] constants of the cubic crystals in `data/measured.json`."""
+    measured, rows = read_json(DATA / "measured.json")["crystals"], []
+    for record in records:
+        if record.id in measured:
+            source, electronic, total = measured[record.id]
+            computed = [float(np.trace(record.tensor(p)) / 3) for p in ("electronic", "total")]
+            rows.append({"id": record.id, "computed": computed, "measured": [electronic, total], "source": source})
+    return rows
+
+
+def diagonal(record: Record, part: str) -> np.ndarray:
+    """Diagonal [3] of a tensor in the standard axes of its structure."""
+    rotation = standard_rotation(record.structure, symprec=0.05)
+    return np.diag(rotation @ record.tensor(part) @ rotation.T)

@@ -1,0 +1,50 @@
+"""Files that several processes may write: whole or not at all, one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class InUseError(RuntimeError):
+    """Another process holds the lock."""
+
+
+def write_atomic(path: str | os.PathLike, content: bytes | str) -> None:
+    """Write a file whole or not at all: a temporary file in the same folder (made when missing), then a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
+    """Hold the exclusive lock of a file, through a hidden side file (the file itself may be replaced).
+
+    Raises
+    ------
+    InUseError
+        With ``wait=False``, when another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as side:
+        try:
+            fcntl.flock(side, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise InUseError(f"{path} is in use by another process: let it end, or choose another") from None
+        yield
