@@ -21,7 +21,6 @@ from .files import locked, write_atomic
 IDENTITY = ("target", "model", "encoder", "layer", "split", "seed", "profile")
 """Keys that name a run; a record equal in all of them replaces the older one."""
 
-README_MARKS = ("<!-- results -->", "<!-- end of results -->")
 _ROOT = Path(__file__).resolve().parent.parent
 _OUTPUTS = ("data/results", "figures")  # what runs write: a change there does not change the code that ran
 
@@ -198,19 +197,29 @@ def readme_table(results: Sequence[Mapping], paper: Mapping) -> str:
     chosen = [r for r in results if r["profile"] == "full" and r["split"] == "record"]
     columns = {"target": "target", "model": "model", "encoder": "encoder", "layer": "layers", "runs": "seeds",
                "mae_ten": "MAE_ten, test", "paper": "the paper's"}  # fmt: skip
-    table = format_table(results_table(chosen, paper=paper))[list(columns)].rename(columns=columns).astype(str)
-    rows = [list(table), ["---"] * len(columns), *table.to_numpy().tolist()]
+    return markdown_table(format_table(results_table(chosen, paper=paper))[list(columns)].rename(columns=columns))
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table in Markdown: column names, then one line a row, values as they print."""
+    rows = [list(map(str, table)), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def update_readme(readme: str | os.PathLike, results: Sequence[Mapping], paper: Mapping) -> None:
-    """Rewrite what stands between the README's two `results` marks; raises ValueError where they are missing."""
-    path = Path(readme)
-    before, first, rest = path.read_text(encoding="utf-8").partition(README_MARKS[0])
-    _, last, after = rest.partition(README_MARKS[1])
+def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
+    """Rewrite what stands between ``<!-- mark -->`` and ``<!-- end of mark -->`` in a Markdown file, atomically.
+
+    Raises
+    ------
+    ValueError
+        When the file has no such marks.
+    """
+    path, marks = Path(path), (f"<!-- {mark} -->", f"<!-- end of {mark} -->")
+    before, first, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, last, after = rest.partition(marks[1])
     if not (first and last):
-        raise ValueError(f"{path} has no part between {README_MARKS[0]} and {README_MARKS[1]}")
-    path.write_text(f"{before}{first}\n{readme_table(results, paper)}\n{last}{after}", encoding="utf-8")
+        raise ValueError(f"{path} has no part between {marks[0]} and {marks[1]}")
+    write_atomic(path, f"{before}{first}\n{text}\n{last}{after}")
 
 
 def provenance() -> dict[str, str]:
@@ -266,8 +275,5 @@ def _hardware() -> str:
 
 
 if __name__ == "__main__":
-    update_readme(
-        _ROOT / "README.md",
-        load_results(_ROOT / "data/results/tensors.json"),
-        json.loads((_ROOT / "data/paper/table2.json").read_text()),
-    )
+    _stored, _paper = load_results(_ROOT / "data/results/tensors.json"), json.loads((_ROOT / "data/paper/table2.json").read_text())
+    update_block(_ROOT / "README.md", "results", readme_table(_stored, _paper))

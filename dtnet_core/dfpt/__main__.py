@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import read_structure, record_to_dict
-from . import studies
+from . import report, studies
 from .inputs import DFPTError
 from .parse import ENGINES
 from .queue import run_many
@@ -23,7 +23,9 @@ ACTIONS = {
     "compute": "compute crystals from structure files",
     "converge": "convergence study of records of the set (ids)",
     "recompute": "compute records from scratch and compare (ids, or five drawn at random)",
+    "engines": "compute records (ids) with ABINIT, too, and compare",
     "compare": "hold the set against the Materials Project (data folder) and measured values",
+    "document": "rewrite the tables of data/open_dfpt.md from the set and the stored studies",
     "write-vasp": "write VASP inputs for structure files, a folder each under --root",
     "read-vasp": "read finished vasprun.xml files; with --set, merge them into a set file",
 }
@@ -70,8 +72,13 @@ def _act(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     elif options.action == "recompute":
         for row in studies.recompute(options.names or None, options.root, options.workers):
             print(row)
+    elif options.action == "engines":
+        for row in studies.engines(options.names, options.root, options.workers):
+            print(row)
     elif options.action == "compare":
         print(studies.compare()["median_percent"])
+    elif options.action == "document":
+        report.document()
     elif options.action == "write-vasp":
         for name in options.names:
             print(write_vasp_inputs(read_structure(name), options.root / Path(name).stem))

@@ -42,7 +42,7 @@ def run_many(jobs: Iterable[Job], root: Path | str, workers: int = 1, set_path: 
         folder = Path(root) / key
         try:
             record = run(structure() if callable(structure) else structure, folder, key, **options | (own or {}))
-        except (DFPTError, InUseError) as error:
+        except (DFPTError, InUseError, ValueError, OSError) as error:  # the last two: a structure that cannot be read
             write_atomic(folder / "error.txt", str(error))
             return str(error)
         if command is not None:

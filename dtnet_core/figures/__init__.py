@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
+from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
 from .models import layer_ablation, learning_curve, parity, system_bars
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
@@ -18,11 +19,14 @@ __all__ = [
     "TARGET_LABELS",
     "against_paper",
     "crystal_system_counts",
+    "dfpt_convergence",
+    "dfpt_parity",
     "electronic_ionic_map",
     "element_counts",
     "layer_ablation",
     "learning_curve",
     "letter_panels",
+    "measured_parity",
     "parity",
     "save",
     "scaling",
