@@ -12,7 +12,7 @@ from timing import alternate, busyness, median_ratio, median_seconds
 from dtnet_core.data import Record
 from dtnet_core.encoder import Encoder, encode
 from dtnet_core.features import concatenate_crystals
-from dtnet_core.graph import Graph, batches_by_edges
+from dtnet_core.potentials.graph import Graph, batches_by_edges
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.store import FeatureStore
 from dtnet_core.structures import validate_structure

@@ -21,7 +21,7 @@ from .frames import SYMPREC, looks_rotated, tensor_violations
 from .structures import InvalidStructureError, validate_structure
 
 if TYPE_CHECKING:
-    from .data import Record
+    from .record import Record
 
 SUPPORTED_ELEMENTS = frozenset(Element.from_Z(z).symbol for z in (*range(1, 84), *range(89, 95)))
 """The 89 elements of the default encoder (7net-0): hydrogen to bismuth, actinium to plutonium."""

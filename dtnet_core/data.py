@@ -13,16 +13,15 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Structure
 
 from .cleaning import REFUSED_FLAGS, SUPPORTED_ELEMENTS, CleaningReport, Finding, clean
 from .files import write_atomic
 from .frames import tensor_violations
+from .record import TARGETS, Record
 from .structures import (
     InvalidStructureError,
     crystal_key,
@@ -42,7 +41,6 @@ __all__ = [
     "validate_structure", "write_atomic", "write_json_gz",
 ]  # fmt: skip
 
-TARGETS = ("electronic", "ionic", "total")
 DATA_DIR_VARIABLE = "DTNET_DATA_DIR"
 _FILES = {"mini": "open_dfpt", "full": "mp_tensors"}
 _KNOWN = frozenset(
@@ -53,53 +51,6 @@ _KNOWN = frozenset(
 
 class DataFileError(ValueError):
     """A data file that cannot be read; the message names the file and, where it can, the record."""
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """A crystal and its dielectric tensors in the Cartesian frame of `structure`.
-
-    Attributes
-    ----------
-    id : str
-        Unique in its file.
-    structure : pymatgen Structure
-        Lengths in angstrom.
-    formula : str
-        Reduced formula.
-    eps_electronic, eps_ionic, eps_total : np.ndarray [3, 3] float64 or None
-        Relative permittivity, dimensionless, read-only; total = electronic + ionic.
-    functional, code, source : str
-        How the tensors were computed, and who published them.
-    mp_id : str or None
-        Materials Project id.
-    symmetry_violation : float or None
-        Largest relative deviation from the structure's point group; see `frames.tensor_violations`.
-    flags : tuple of str
-        Doubts about the record.
-    meta : dict
-        All other fields of the file, and "file", the name of the file.
-    """
-
-    id: str
-    structure: Structure
-    formula: str
-    eps_electronic: np.ndarray | None = None
-    eps_ionic: np.ndarray | None = None
-    eps_total: np.ndarray | None = None
-    functional: str = ""
-    code: str = ""
-    source: str = ""
-    mp_id: str | None = None
-    symmetry_violation: float | None = None
-    flags: tuple[str, ...] = ()
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    def tensor(self, target: str) -> np.ndarray | None:
-        """The [3, 3] tensor of a target ("electronic", "ionic", "total"), or None."""
-        if target not in TARGETS:
-            raise ValueError(f"target is {target!r}; choose one of {', '.join(TARGETS)}")
-        return getattr(self, f"eps_{target}")
 
 
 def resolve_data_dir(profile: str = "full", data_dir: str | os.PathLike | None = None) -> Path:

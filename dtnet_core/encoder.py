@@ -15,8 +15,6 @@ from pymatgen.core import Structure
 
 from .features import Features, concatenate_channels
 
-SEVENNET_NAMES = ("7net-0", "7net-l3i5", "7net-mf-0")
-
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -151,12 +149,12 @@ def load_encoder(name: str = "7net-0", dtype: torch.dtype = torch.float32) -> En
     """The encoder of that name, loaded once a process.
 
     Names: the SevenNet family (weights in the wheel); "nequix-..." and "tensornet-..." where their packages and
-    weights are installed (see `dtnet_core.open_encoders`).
+    weights are installed (see `dtnet_core.potentials.open_weights`).
     """
-    if name in SEVENNET_NAMES:
-        from .sevennet import SevenNet
+    from .potentials.sevennet import SEVENNET_NAMES, SevenNet
 
+    if name in SEVENNET_NAMES:
         return SevenNet(name, dtype)
-    from .open_encoders import load_open_encoder
+    from .potentials.open_weights import load_open_encoder
 
     return load_open_encoder(name, dtype)

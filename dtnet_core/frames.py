@@ -18,7 +18,7 @@ import spglib  # isort: skip  # after .symmetry, which sets its environment
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from .data import Record
+    from .record import Record
 
 SYMPREC, ANGLE_TOLERANCE = 0.05, 5.0
 """Tolerances of the point-group check in angstrom and degrees.

@@ -16,8 +16,8 @@ import numpy as np
 from pymatgen.core import Structure
 from pymatgen.core.tensors import Tensor
 
-from .data import Record
 from .frames import looks_rotated, tensor_violations
+from .record import Record
 
 DIELECTRIC_FIELDS = ["material_id", "electronic", "ionic", "origins"]
 SUMMARY_FIELDS = ["material_id", "structure", "band_gap", "energy_above_hull"]

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dtnet_core import convolution
-from dtnet_core.graph import batches_by_edges
-from dtnet_core.sevennet import SevenNet, _odd_slots
+from dtnet_core.potentials import convolution
+from dtnet_core.potentials.graph import batches_by_edges
+from dtnet_core.potentials.sevennet import SevenNet, _odd_slots
 
 
 @pytest.mark.parametrize("name", ["7net-0", "7net-l3i5"])

@@ -7,7 +7,7 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.encoder import Encoder, encode, load_encoder
 from dtnet_core.features import Features, concatenate_channels, split_crystals
-from dtnet_core.graph import batches_by_edges, build_graph
+from dtnet_core.potentials.graph import batches_by_edges, build_graph
 from dtnet_core.structures import InvalidStructureError
 
 

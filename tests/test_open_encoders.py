@@ -11,11 +11,11 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core import open_encoders
 from dtnet_core.encoder import Encoder, encode, load_encoder
 from dtnet_core.features import split_crystals
-from dtnet_core.nequix_encoder import read_nequix_file
-from dtnet_core.open_encoders import (
+from dtnet_core.potentials import open_weights
+from dtnet_core.potentials.nequix import read_nequix_file
+from dtnet_core.potentials.open_weights import (
     NEQUIX_FILES,
     TENSORNET_FOLDERS,
     files_version,
@@ -23,8 +23,8 @@ from dtnet_core.open_encoders import (
     import_bare,
     load_open_encoder,
 )
+from dtnet_core.potentials.tensornet import read_tensornet_folder, split_cartesian
 from dtnet_core.structures import InvalidStructureError
-from dtnet_core.tensornet_encoder import read_tensornet_folder, split_cartesian
 
 from .conftest import CRYSTALS, random_rotation, turn
 
@@ -306,6 +306,6 @@ def test_imports_a_file_without_its_package(monkeypatch, tmp_path):
 
 
 def test_missing_package_names_the_command(monkeypatch):
-    monkeypatch.setitem(open_encoders._SOURCES, "no_such_package", ("no_such_package==1.0", "", ""))
+    monkeypatch.setitem(open_weights._SOURCES, "no_such_package", ("no_such_package==1.0", "", ""))
     with pytest.raises(ImportError, match=r"not installed: pip install --no-deps no_such_package==1.0"):
         import_bare("no_such_package", ["model"])

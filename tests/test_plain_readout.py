@@ -12,8 +12,8 @@ from dtnet_core.data import Record
 from dtnet_core.dataset import build_set
 from dtnet_core.encoder import encode
 from dtnet_core.features import Features, split_crystals
+from dtnet_core.potentials.sevennet import SevenNet
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.sevennet import SevenNet
 
 _PATH = Path(__file__).resolve().parent.parent / "benchmarks" / "plain_readout.py"
 _SPEC = importlib.util.spec_from_file_location("plain_readout", _PATH)

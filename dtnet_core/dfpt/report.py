@@ -83,9 +83,13 @@ def comparison() -> str:
     return markdown_table(pd.DataFrame(rows, columns=["against", "crystals", *(f"{p} (%)" for p in PARTS)]))
 
 
+def tables() -> dict[str, str]:
+    """Every table of the document by its mark."""
+    return {"contents": contents(load_set()), "convergence": convergence(), "engines": engines(),
+            "recomputed": recomputed(), "comparison": comparison()}  # fmt: skip
+
+
 def document() -> None:
     """Rewrite every table of the document."""
-    tables = {"contents": contents(load_set()), "convergence": convergence(), "engines": engines(),
-              "recomputed": recomputed(), "comparison": comparison()}  # fmt: skip
-    for mark, text in tables.items():
+    for mark, text in tables().items():
         update_block(DOCUMENT, mark, text)

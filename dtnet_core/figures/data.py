@@ -19,7 +19,7 @@ from ..symmetry import crystal_system
 from .theme import FAINT, INK, MUTED, ONE_COLUMN, PALETTE, SEQUENTIAL, TWO_COLUMNS, figure
 
 if TYPE_CHECKING:
-    from ..data import Record
+    from ..record import Record
 
 SYSTEMS_BY_SYMMETRY = (
     "cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic",

@@ -13,9 +13,9 @@ import torch
 from pymatgen.core import Element
 from torch import Tensor, nn
 
-from .features import Features
+from ..features import Features
 from .graph import Graph
-from .open_encoders import (
+from .open_weights import (
     DEFAULT_MAX_EDGES,
     TENSORNET_FOLDERS,
     OpenEncoder,
@@ -24,7 +24,7 @@ from .open_encoders import (
     import_bare,
     rows_of,
 )
-from .sevennet import EDGE_CHANNELS, _default_dtype, _fixed_mix
+from .parts import EDGE_CHANNELS, default_dtype, fixed_mix
 
 _FILES = ("state.pt", "model.json")
 
@@ -53,7 +53,7 @@ class TensorNet(OpenEncoder):
     Raises
     ------
     ValueError, FileNotFoundError, ImportError
-        As `open_encoders.load_open_encoder`.
+        As `open_weights.load_open_encoder`.
     """
 
     def __init__(self, name: str, dtype: torch.dtype = torch.float32, max_edges: int = DEFAULT_MAX_EDGES):
@@ -82,7 +82,7 @@ class TensorNet(OpenEncoder):
 
     def _run(self, graph: Graph, layers: tuple[int, ...], bonds: bool) -> tuple[dict[int, Features], Tensor]:
         rows = self._row[graph.numbers]
-        with _default_dtype(self.dtype), _recording(self.model, bonds) as messages:
+        with default_dtype(self.dtype), _recording(self.model, bonds) as messages:
             states, radial = self.model.states(
                 rows, graph.edge_index.flip(0), graph.edge_vectors.to(self.dtype)
             )
@@ -115,7 +115,7 @@ def split_cartesian(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _with_bonds(features: Features, graph: Graph, traces: Tensor, skews: Tensor, radial: Tensor) -> Features:
     """Messages' isotropic and antisymmetric parts [E, C, 3, 3] as bond scalars and vectors."""
-    mix = _fixed_mix(traces.shape[1], EDGE_CHANNELS).to(traces)
+    mix = fixed_mix(traces.shape[1], EDGE_CHANNELS).to(traces)
     scalars = traces[..., 0, 0] @ mix.T  # [E, EDGE_CHANNELS]
     vectors = torch.einsum("ecm,kc->ekm", split_cartesian(skews)[1], mix)
     return Features(
@@ -238,7 +238,7 @@ class _Network(nn.Module):
 
 
 def _build(config: dict, state: dict[str, Tensor], dtype: torch.dtype) -> nn.Module:
-    with _default_dtype(dtype):
+    with default_dtype(dtype):
         model = _Network(config)
     weights = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
     model.load_state_dict(weights)

@@ -14,9 +14,9 @@ from e3nn import o3
 from pymatgen.core import Element
 from torch import Tensor
 
-from .features import Features
+from ..features import Features
 from .graph import Graph
-from .open_encoders import (
+from .open_weights import (
     DEFAULT_MAX_EDGES,
     NEQUIX_FILES,
     OpenEncoder,
@@ -25,13 +25,13 @@ from .open_encoders import (
     import_bare,
     rows_of,
 )
-from .sevennet import (
+from .parts import (
     EDGE_CHANNELS,
-    _default_dtype,
-    _fixed_mix,
-    _restore_double_constants,
-    _split_ranks,
+    default_dtype,
+    fixed_mix,
     rank2_basis,
+    restore_double_constants,
+    split_ranks,
 )
 
 _ARCHITECTURE = (
@@ -60,7 +60,7 @@ class Nequix(OpenEncoder):
     Raises
     ------
     ValueError, FileNotFoundError, ImportError
-        As `open_encoders.load_open_encoder`.
+        As `open_weights.load_open_encoder`.
     """
 
     def __init__(self, name: str, dtype: torch.dtype = torch.float32, max_edges: int = DEFAULT_MAX_EDGES):
@@ -88,7 +88,7 @@ class Nequix(OpenEncoder):
     def _run(self, graph: Graph, layers: tuple[int, ...], bonds: bool) -> tuple[dict[int, Features], Tensor]:
         rows = self._row[graph.numbers]
         kept: dict[str, Tensor] = {}
-        with _default_dtype(self.dtype), self._recording(layers, bonds, kept):
+        with default_dtype(self.dtype), self._recording(layers, bonds, kept):
             # its displacements are r[sender] - r[receiver]: from the centre to the neighbour, as in the kit
             neighbour, centre = graph.edge_index
             energies = self.model.node_energies(graph.edge_vectors.to(self.dtype), rows, neighbour, centre)
@@ -121,16 +121,16 @@ class Nequix(OpenEncoder):
 
     def _features(self, graph: Graph, n: int, x: Tensor) -> Features:
         """Split [N, irreps] by rank; l = 3 is left out."""
-        ranks = _split_ranks(x[:, : self._irreps[n].dim], self._irreps[n])
+        ranks = split_ranks(x[:, : self._irreps[n].dim], self._irreps[n])
         tensors = torch.einsum("ncm,mij->ncij", ranks[2], self._to_cartesian)
         return Features(ranks[0][..., 0], ranks[1], tensors, graph.n_atoms)
 
     def _with_bonds(
         self, features: Features, n: int, graph: Graph, messages: Tensor, radial: Tensor
     ) -> Features:
-        ranks = _split_ranks(messages, self.model.layers[n - 1].tp.irreps_out)
+        ranks = split_ranks(messages, self.model.layers[n - 1].tp.irreps_out)
         scalars, vectors = (
-            torch.einsum("ecm,kc->ekm", ranks[l], _fixed_mix(ranks[l].shape[1], EDGE_CHANNELS).to(messages))
+            torch.einsum("ecm,kc->ekm", ranks[l], fixed_mix(ranks[l].shape[1], EDGE_CHANNELS).to(messages))
             for l in (0, 1)
         )
         return Features(
@@ -165,7 +165,7 @@ def _nequix_model() -> ModuleType:
 
 def _build(config: dict, state: dict[str, Tensor], dtype: torch.dtype) -> torch.nn.Module:
     """The network with its weights; tensor-product constants are computed here rather than read in float32."""
-    with _default_dtype(dtype):
+    with default_dtype(dtype):
         model = _nequix_model().NequixTorch(
             n_species=len(config["atomic_numbers"]),
             atom_energies=[config["atom_energies"][str(z)] for z in config["atomic_numbers"]],
@@ -181,5 +181,5 @@ def _build(config: dict, state: dict[str, Tensor], dtype: torch.dtype) -> torch.
         )
     model = model.to(dtype).eval().requires_grad_(False)
     if dtype == torch.float64:
-        _restore_double_constants(model)
+        restore_double_constants(model)
     return model

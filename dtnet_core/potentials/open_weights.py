@@ -2,7 +2,7 @@
 
 Both are exactly O(3)-equivariant in one pass. Neither the weights nor the packages come with the kit: the weights are
 looked up in the folder named by the environment variable DTNET_WEIGHTS_DIR, and the packages are optional. What the
-two encoders share is here; the networks are in `nequix_encoder` and `tensornet_encoder`.
+two encoders share is here; the networks are in `nequix` and `tensornet`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import torch
 from pymatgen.core import Structure
 from torch import Tensor
 
-from .encoder import SEVENNET_NAMES
-from .features import Features, concatenate_crystals
+from ..features import Features, concatenate_crystals
+from ..structures import validate_structure
 from .graph import Graph, batches_by_edges
-from .structures import validate_structure
+from .sevennet import SEVENNET_NAMES
 
 WEIGHTS_DIR_VARIABLE = "DTNET_WEIGHTS_DIR"
 DEFAULT_MAX_EDGES = 1_000
@@ -70,11 +70,11 @@ def load_open_encoder(name: str, dtype: torch.dtype = torch.float32) -> OpenEnco
         When the network's package is not installed.
     """
     if name in NEQUIX_FILES:
-        from .nequix_encoder import Nequix
+        from .nequix import Nequix
 
         return Nequix(name, dtype)
     if name in TENSORNET_FOLDERS:
-        from .tensornet_encoder import TensorNet
+        from .tensornet import TensorNet
 
         return TensorNet(name, dtype)
     raise ValueError(f"no encoder is called {name!r}; choose from {[*SEVENNET_NAMES, *OPEN_NAMES]}")

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 
 import torch
 from e3nn import o3
 from pymatgen.core import Element, Structure
 from torch import Tensor
 
+from ..features import Features, concatenate_crystals
+from ..structures import validate_structure
 from .convolution import Convolution
-from .encoder import SEVENNET_NAMES
-from .features import Features, concatenate_crystals
 from .graph import Graph, batches_by_edges
-from .structures import validate_structure
+from .parts import EDGE_CHANNELS, default_dtype, fixed_mix, rank2_basis, restore_double_constants, split_ranks
 
-EDGE_CHANNELS = 16
-"""Bond channels kept of each rank; the messages of a layer have hundreds (see `SevenNet.encode_layers`)."""
+SEVENNET_NAMES = ("7net-0", "7net-l3i5", "7net-mf-0")
 DEFAULT_MAX_EDGES = 2_000
 _PER_ATOM = {"batch", "node_attr", "atomic_numbers", "atom_type"}
-
-
-@contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _restore_double_constants(module: torch.nn.Module) -> None:
-    """Recompute the Clebsch-Gordan constants that a float32 build rounded."""
-    for name, buffer in module.named_buffers():
-        leaf = name.rsplit(".", 1)[-1]
-        if leaf.startswith("_w3j_"):
-            buffer.copy_(o3.wigner_3j(*map(int, leaf.split("_")[2:]), dtype=torch.float64))
 
 
 def _weights_version(model: torch.nn.Module, *extra: str) -> str:
@@ -81,7 +60,7 @@ class SevenNet:
             raise ValueError(
                 f"no SevenNet weights called {name!r} come with the wheel; choose from {SEVENNET_NAMES}"
             )
-        with warnings.catch_warnings(), _default_dtype(torch.float32):
+        with warnings.catch_warnings(), default_dtype(torch.float32):
             warnings.simplefilter("ignore")
             from sevenn.util import load_checkpoint  # slow import, noisy
 
@@ -106,7 +85,7 @@ class SevenNet:
         self._modules = {k: m.to(dtype).eval().requires_grad_(False) for k, m in modules.items()}
         if dtype == torch.float64:
             for module in self._modules.values():
-                _restore_double_constants(module)
+                restore_double_constants(module)
         self._convolutions = {
             n: Convolution(self._modules[f"{n - 1}_convolution"], dtype) for n in self.layers if n > 0
         }
@@ -206,7 +185,7 @@ class SevenNet:
 
     def _features(self, graph: Graph, n: int, x: Tensor) -> Features:
         """Split [N, irreps] by rank; l = 3 and higher are left out."""
-        ranks = _split_ranks(x, self._irreps[n])
+        ranks = split_ranks(x, self._irreps[n])
         tensors = torch.einsum("ncm,mij->ncij", ranks[2], self._to_cartesian)
         return Features(ranks[0][..., 0], ranks[1], tensors, graph.n_atoms)
 
@@ -215,9 +194,9 @@ class SevenNet:
     ) -> Features:
         irreps = self._convolutions[n].irreps_out
         clean = _project_parity(messages, irreps)
-        ranks = _split_ranks(clean, irreps)
+        ranks = split_ranks(clean, irreps)
         mixed = [
-            torch.einsum("ecm,kc->ekm", ranks[l], _fixed_mix(ranks[l].shape[1], EDGE_CHANNELS).to(clean))
+            torch.einsum("ecm,kc->ekm", ranks[l], fixed_mix(ranks[l].shape[1], EDGE_CHANNELS).to(clean))
             for l in (0, 1)
         ]
         scalars = torch.cat([mixed[0][..., 0], embed["edge_embedding"]], 1)  # [E, EDGE_CHANNELS + radial]
@@ -238,11 +217,6 @@ def _out_irreps(model: torch.nn.Module, layer: int) -> o3.Irreps:
     return o3.Irreps(str(model.get_submodule(f"{layer - 1}_equivariant_gate").gate.irreps_out))
 
 
-def rank2_basis(dtype: torch.dtype) -> Tensor:
-    """[5, 3, 3]: the symmetric traceless matrix, of norm one, of each l = 2 component in e3nn's order."""
-    return o3.wigner_3j(1, 1, 2, dtype=torch.float64).mul(5**0.5).permute(2, 0, 1).to(dtype)
-
-
 def _odd_slots(irreps: o3.Irreps) -> Tensor:
     """[irreps.dim] bool: components that change sign when all positions do (odd l)."""
     return torch.cat([torch.full((m * ir.dim,), ir.l % 2 == 1) for m, ir in irreps])
@@ -253,23 +227,3 @@ def _project_parity(images: Tensor, irreps: o3.Irreps) -> Tensor:
     if len(images) == 1:
         return images[0]
     return (images[0] + torch.where(_odd_slots(irreps), -images[1], images[1])) / 2
-
-
-def _split_ranks(x: Tensor, irreps: o3.Irreps) -> list[Tensor]:
-    """[N, irreps] -> for l = 0, 1, 2 the channels [N, C, 2l + 1]."""
-    parts: list[list[Tensor]] = [[], [], []]
-    for (mul, ir), where in zip(irreps, irreps.slices(), strict=True):
-        if ir.l <= 2:
-            parts[ir.l].append(x[:, where].reshape(len(x), mul, ir.dim))
-    return [torch.cat(p, 1) if p else x.new_zeros(len(x), 0, 2 * l + 1) for l, p in enumerate(parts)]
-
-
-@lru_cache(maxsize=16)
-def _fixed_mix(n_in: int, n_out: int) -> Tensor:
-    """[n_out, n_in] with orthonormal rows, the same on every machine."""
-    if n_in == 0:
-        return torch.zeros(0, 0)
-    random = torch.randn(
-        n_in, min(n_out, n_in), generator=torch.Generator().manual_seed(n_in), dtype=torch.float64
-    )
-    return torch.linalg.qr(random).Q.T

@@ -1,0 +1,1 @@
+"""Pretrained potentials behind the `encoder.Encoder` protocol: SevenNet (in the wheel), Nequix and TensorNet (open weights)."""
