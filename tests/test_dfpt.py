@@ -278,6 +278,10 @@ def test_a_geometry_can_be_kept(tmp_path, pseudo_dir, engine):
     assert np.allclose(record["structure"]["lattice"], standard.lattice.matrix, atol=1e-6)
     with pytest.raises(DFPTError, match="relax = False"):
         dfpt.run(start_structure(), tmp_path / "run", "x")
+    larger = start_structure()
+    larger.scale_lattice(1.01 * larger.volume)
+    with pytest.raises(DFPTError, match="another crystal"):
+        dfpt.run(larger, tmp_path / "run", "x", relax=False)
 
 
 def test_metal_is_refused_after_relaxation(tmp_path, pseudo_dir, engine):

@@ -16,10 +16,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from ..files import locked, write_atomic
+from ..structures import structure_to_dict
 from . import inputs
 from .inputs import DFPTError, Settings
 from .parse import ENGINES, parse
@@ -102,6 +104,7 @@ def run(structure: Structure, folder: Path, record_id: str, engine: str = "qe", 
     pseudos = inputs.pseudos_of(start)
     occupied = inputs.valence_bands(start, pseudos)
     with locked(folder / "run", wait=False):
+        _refuse_other_crystal(start, folder)
         wanted = replace(inputs.settings_for(start, pseudos, engine), relax=relax)
         wanted = replace(wanted, ecut=ecut or wanted.ecut)
         settings, seconds = _run_stages(start, pseudos, folder, tools, wanted, timeout, spacing)
@@ -111,6 +114,16 @@ def run(structure: Structure, folder: Path, record_id: str, engine: str = "qe", 
         for path in () if keep_files else (p for pattern in ENGINES[engine].HEAVY for p in folder.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return record
+
+
+def _refuse_other_crystal(start: Structure, folder: Path) -> None:
+    """Keep the crystal a run folder began with; another one must not go on from its outputs."""
+    path, now = folder / "start.json", structure_to_dict(start)
+    before = json.loads(path.read_text()) if path.exists() else now
+    same = before["species"] == now["species"] and all(np.allclose(before[k], now[k], atol=1e-5) for k in ("lattice", "frac_coords"))
+    if not same:
+        raise DFPTError(f"{folder} holds a run of another crystal or geometry: use another folder.")
+    write_atomic(path, json.dumps(before))
 
 
 def _run_stages(start: Structure, pseudos: dict, folder: Path, tools: dict, wanted: Settings, timeout: float | None,

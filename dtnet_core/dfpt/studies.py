@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
-from ..data import Record, load_records, read_json, record_from_dict
+from ..data import Record, data_sha256, load_records, read_json, record_from_dict, resolve_data_dir
 from ..results import provenance, write_json
 from ..symmetry import standard_rotation
 from .inputs import DFPTError, irreducible, response_spacing
 from .queue import run_many
-from .seeds import DATA, SEED_FILE, build_seed, load_set, read_seeds
+from .seeds import DATA, SEED_FILE, SET_FILE, build_seed, load_set, read_seeds
 
 RESULTS = DATA / "results"
 CUTOFF_FACTORS, SPACING_FACTORS = (0.8, 1.2), (1.35, 0.8)
@@ -75,7 +75,7 @@ def converge(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
             **{f"change_{part}": deviation(record, found[f"{key}, reference"], part) for part in PARTS},
             "wall_s": record["wall_s"], "code": record["code"],
         })  # fmt: skip
-    write_json(RESULTS / "dfpt_convergence.json", {"rows": rows, **provenance()})
+    write_json(RESULTS / "dfpt_convergence.json", {"rows": rows, **_origin()})
     return rows
 
 
@@ -101,7 +101,7 @@ def recompute(keys: Sequence[str] | None, root: Path, workers: int = 1, count: i
             continue
         rows.append({"id": key, **{f"change_{part}": deviation(new, old, part) for part in PARTS},
                      "flags": new["flags"], "wall_s": new["wall_s"]})  # fmt: skip
-    write_json(RESULTS / "dfpt_recomputed.json", {"drawn_with_seed": None if keys else seed, "rows": rows, **provenance()})
+    write_json(RESULTS / "dfpt_recomputed.json", {"drawn_with_seed": None if keys else seed, "rows": rows, **_origin()})
     return rows
 
 
@@ -118,8 +118,13 @@ def engines(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
         rows.append({"id": key, "codes": [record["code"], other["code"]], "wall_s": [record["wall_s"], other["wall_s"]],
                      **{p: [float(np.trace(r[f"eps_{p}"]) / 3) for r in (record, other)] for p in PARTS},
                      **{f"change_{p}": deviation(other, record, p) for p in PARTS}})  # fmt: skip
-    write_json(RESULTS / "dfpt_engines.json", {"rows": rows, **provenance()})
+    write_json(RESULTS / "dfpt_engines.json", {"rows": rows, **_origin()})
     return rows
+
+
+def _origin() -> dict[str, str]:
+    """Checksum of the set that a study used, commit, hardware and versions."""
+    return {"set_sha256": data_sha256(SET_FILE), **provenance()}
 
 
 def deviation(record: Mapping, reference: Mapping, part: str) -> float:
@@ -161,7 +166,8 @@ def compare(data_dir: Path | str | None = None) -> dict:
                 entry[f"{part}_percent"] = (100 * (a - b) / (diagonal(other, "total") if part == "ionic" else b)).round(2).tolist()
             crystals.append(entry)
     medians = {p: float(np.median(np.abs([x for c in crystals for x in c[f"{p}_percent"]]))) for p in PARTS} if crystals else {}
-    result = {"crystals": crystals, "median_percent": medians, "measured": against_measured(ours), **provenance()}
+    result = {"crystals": crystals, "median_percent": medians, "measured": against_measured(ours), **_origin(),
+              "data_sha256": data_sha256(resolve_data_dir("full", data_dir) / "mp_tensors.json.gz")}
     write_json(RESULTS / "dfpt_comparison.json", result)
     return result
 
