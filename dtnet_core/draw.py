@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from . import figures
+from .data import read_json
 from .results import load_results
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "data/results"
 
 
 def main() -> None:
     """Every figure that needs nothing but `data/results` and `data/paper`."""
-    paper = json.loads((ROOT / "data/paper/table2.json").read_text())
-    stored = load_results(ROOT / "data/results/tensors.json")
+    paper, comparison = read_json(ROOT / "data/paper/table2.json"), read_json(RESULTS / "dfpt_comparison.json")
+    stored = load_results(RESULTS / "tensors.json")
     full = [r for r in stored if r["profile"] == "full" and r["split"] == "record"]
     total = [r for r in full if r["target"] == "total"]
     together = [r for r in full if r["layer"] == "0-5"]
@@ -22,6 +23,9 @@ def main() -> None:
         "layer_ablation": figures.layer_ablation(total, paper=paper),
         "against_paper": figures.against_paper(full, paper),
         "crystal_systems": figures.system_bars(together, paper),
+        "dfpt_against_materials_project": figures.dfpt_parity(comparison["crystals"]),
+        "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
+        "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
     for name, figure in drawn.items():
         figures.save(figure, ROOT / "figures" / name)
