@@ -228,6 +228,15 @@ def test_mesh_for_unusual_axes_keeps_the_symmetry():
     assert len(points) < weights.sum() / 4
 
 
+def test_small_gaps_and_unshifted_planes_get_denser_meshes():
+    cubic = Structure.from_spacegroup(225, Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5] * 3]).get_primitive_structure()
+    hexagonal = Structure(Lattice.hexagonal(3.1, 5.0), ["Al", "N"] * 2, [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.38], [2 / 3, 1 / 3, 0.5], [2 / 3, 1 / 3, 0.88]])
+    spacings = [inputs.response_spacing(gap, cubic) for gap in (5.0, 3.0, 2.0, 0.5)]
+    assert spacings == sorted(spacings, reverse=True) and len(set(spacings)) == 4
+    assert inputs.response_spacing(5.0, hexagonal) == spacings[0]
+    assert inputs.response_spacing(2.0, hexagonal) == pytest.approx(0.8 * spacings[2])
+
+
 def test_upf_keeps_charge_and_strength(pseudo_dir):
     path = next(pseudo_dir.glob("*.psp8"))
     data = read_psp8(path)

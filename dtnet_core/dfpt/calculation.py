@@ -149,7 +149,7 @@ def _run_stages(start: Structure, pseudos: dict, folder: Path, tools: dict, want
     if gap < 0.05:
         raise DFPTError(f"{start.formula} has a gap of {gap:.2f} eV after relaxation: a metal in PBE, refused.")
     if settings.ngkpt is None:
-        settings = settings.with_mesh(*inputs.mesh(structure, spacing or inputs.response_spacing(gap)))
+        settings = settings.with_mesh(*inputs.mesh(structure, spacing or inputs.response_spacing(gap, structure)))
         write_atomic(store, json.dumps(settings.as_dict()))
     for stage, program in module.STAGES.items():
         launch(stage, partial(module.write_input, stage, structure, pseudos, settings, folder), program)

@@ -56,7 +56,7 @@ def converge(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
     jobs = []
     for key, record in stored(keys).items():
         structure, ecut = record_from_dict(record).structure, record["settings"]["ecut"]
-        spacing = response_spacing(record["gap_ev"])
+        spacing = response_spacing(record["gap_ev"], structure)
         variants = {"reference": (ecut, spacing)}
         variants |= {f"cutoff x {f:g}": (round(f * ecut, 1), spacing) for f in CUTOFF_FACTORS}
         variants |= {f"k spacing x {f:g}": (ecut, spacing * f) for f in SPACING_FACTORS}
@@ -108,8 +108,11 @@ def recompute(keys: Sequence[str] | None, root: Path, workers: int = 1, count: i
 def engines(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
     """Compute records of the set with ABINIT, at their geometry, cutoff and mesh: tensors' mean diagonals, and changes."""
     chosen = stored(keys)
-    jobs = [(key, record_from_dict(r).structure, {"ecut": r["settings"]["ecut"], "spacing": response_spacing(r["gap_ev"])})
-            for key, r in chosen.items()]  # fmt: skip
+    jobs = []
+    for key, record in chosen.items():
+        structure = record_from_dict(record).structure
+        spacing = response_spacing(record["gap_ev"], structure)
+        jobs.append((key, structure, {"ecut": record["settings"]["ecut"], "spacing": spacing}))
     results, rows = run_many(jobs, root, workers, engine="abinit", relax=False), []
     for key, record in chosen.items():
         other = results[key]
