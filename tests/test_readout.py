@@ -65,6 +65,17 @@ def test_output_is_a_mean_over_atoms():
     torch.testing.assert_close(network(one)[0], network(features)[0])
 
 
+def test_initial_anisotropy_scales_only_what_is_not_isotropic():
+    features, answers = random_features(edges=None), []
+    for factor in (1.0, 0.1, 0.0):
+        torch.manual_seed(0)
+        network = DTNet(DTNetConfig(features.channels, initial_anisotropy=factor)).double().eval()
+        answers.append(network(features).detach())
+    deviator = [a - a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(3) for a in answers]
+    sizes = [float(d.abs().max()) for d in deviator]
+    assert sizes[0] > 5 * sizes[1] > 0 and sizes[2] < 1e-12
+
+
 def test_mandel_keeps_norms_and_tensors():
     x = torch.randn(5, 3, 3, dtype=torch.float64)
     symmetric = (x + x.transpose(1, 2)) / 2
