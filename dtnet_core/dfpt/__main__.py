@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import read_structure, record_to_dict
+from ..data import DataFileError, InvalidStructureError, read_structure, record_to_dict
 from . import report, studies
 from .inputs import DFPTError
 from .parse import ENGINES
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(argv)
     try:
         _act(options, parser)
-    except (DFPTError, ValueError, KeyError, OSError) as error:
+    except (DFPTError, InvalidStructureError, DataFileError, OSError) as error:
         parser.exit(1, f"{error}\n")
 
 
@@ -66,14 +66,10 @@ def _act(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         jobs = [(Path(name).stem, partial(read_structure, name)) for name in options.names]
         _show(run_many(jobs, options.root, options.workers, options.set, engine=options.engine, timeout=options.timeout,
                        ecut=options.ecut, relax=not options.no_relax))  # fmt: skip
-    elif options.action == "converge":
-        for row in studies.converge(options.names, options.root, options.workers):
-            print(row)
-    elif options.action == "recompute":
-        for row in studies.recompute(options.names or None, options.root, options.workers):
-            print(row)
-    elif options.action == "engines":
-        for row in studies.engines(options.names, options.root, options.workers):
+    elif options.action in ("converge", "recompute", "engines"):
+        if not options.names and options.action != "recompute":
+            parser.error(f"{options.action} needs at least one id")
+        for row in getattr(studies, options.action)(options.names or None, options.root, options.workers):
             print(row)
     elif options.action == "compare":
         print(studies.compare()["median_percent"])
@@ -95,8 +91,8 @@ def _compute_seeds(options: argparse.Namespace, parser: argparse.ArgumentParser)
     unknown = [key for key in options.names if key not in seeds]
     if unknown or (options.action == "run" and not options.names):
         parser.error(f"no seed named {unknown}; `list` shows them" if unknown else "run needs at least one id")
-    known = {r["id"] for r in load_set(target)}
-    wanted = options.names or [k for k in seeds if k not in known]
+    known = {r["id"] for r in load_set(target)} if options.action == "build" else ()
+    wanted = [k for k in options.names or seeds if k not in known]
     _show(run_many([(key, partial(build_seed, seeds[key])) for key in wanted], options.root, options.workers,
                    None if options.dry else target, engine=options.engine, timeout=options.timeout,
                    command=lambda key: f"python -m dtnet_core.dfpt run {key} --engine {options.engine}"))  # fmt: skip

@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 from tqdm import tqdm
 
 from ..files import InUseError, write_atomic
+from ..structures import InvalidStructureError
 from .calculation import run
 from .inputs import DFPTError
 from .seeds import merge_record
@@ -42,7 +43,7 @@ def run_many(jobs: Iterable[Job], root: Path | str, workers: int = 1, set_path: 
         folder = Path(root) / key
         try:
             record = run(structure() if callable(structure) else structure, folder, key, **options | (own or {}))
-        except (DFPTError, InUseError, ValueError, OSError) as error:  # the last two: a structure that cannot be read
+        except (DFPTError, InUseError, InvalidStructureError, OSError) as error:
             write_atomic(folder / "error.txt", str(error))
             return str(error)
         if command is not None:

@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from ..data import read_json, record_from_dict
+from ..data import TARGETS, read_json, record_from_dict
 from ..metrics import anisotropy_ratio
 from ..results import markdown_table, update_block
 from ..symmetry import crystal_system
 from .seeds import DATA, load_set
-from .studies import PARTS, RESULTS
+from .studies import RESULTS, median_percent
 
 DOCUMENT = DATA / "open_dfpt.md"
 ANISOTROPIC = 1.02
@@ -25,7 +25,7 @@ def contents(records: list[dict]) -> str:
     systems = Counter(crystal_system(r.structure) for r in usable)
     elements = sorted({e.symbol for r in usable for e in r.structure.composition})
     anisotropic = sum(float(anisotropy_ratio(r.eps_total[None])[0]) > ANISOTROPIC for r in usable)
-    spread = {p: np.array([np.trace(r.tensor(p)) / 3 for r in usable]) for p in PARTS}
+    spread = {p: np.array([np.trace(r.tensor(p)) / 3 for r in usable]) for p in TARGETS}
     flags = Counter(flag for r in records for flag in r["flags"])
     rows = [
         ("records", len(records)), ("without a flag", len(usable)), ("of these anisotropic (ratio above 1.02)", anisotropic),
@@ -64,9 +64,9 @@ def engines() -> str:
 def recomputed() -> str:
     """Table of the records that were computed again from scratch."""
     rows = [
-        (r["id"], *(f"{100 * r[f'change_{part}']:.3f}" for part in PARTS)) for r in read_json(RESULTS / "dfpt_recomputed.json")["rows"]
+        (r["id"], *(f"{100 * r[f'change_{part}']:.3f}" for part in TARGETS)) for r in read_json(RESULTS / "dfpt_recomputed.json")["rows"]
     ]
-    return markdown_table(pd.DataFrame(rows, columns=["id", *(f"{part} (%)" for part in PARTS)]))
+    return markdown_table(pd.DataFrame(rows, columns=["id", *(f"{part} (%)" for part in TARGETS)]))
 
 
 def comparison() -> str:
@@ -75,12 +75,12 @@ def comparison() -> str:
     near = [c for c in stored["crystals"] if abs(c["volume_percent"]) < 5]
     rows = []
     for name, chosen in (("all", stored["crystals"]), ("volumes within 5 %", near)):
-        medians = (f"{np.median(np.abs([x for c in chosen for x in c[f'{p}_percent']])):.1f}" for p in PARTS)
+        medians = (f"{value:.1f}" for value in median_percent(chosen).values())
         rows.append((f"Materials Project, {name}", len({c["id"] for c in chosen}), *medians))
     ratios = np.array([np.divide(r["computed"], r["measured"]) for r in stored["measured"]])  # [n, 2]
     medians = 100 * (np.median(ratios, axis=0) - 1)
     rows.append(("measured (signed)", len(ratios), f"{medians[0]:+.1f}", "-", f"{medians[1]:+.1f}"))
-    return markdown_table(pd.DataFrame(rows, columns=["against", "crystals", *(f"{p} (%)" for p in PARTS)]))
+    return markdown_table(pd.DataFrame(rows, columns=["against", "crystals", *(f"{p} (%)" for p in TARGETS)]))
 
 
 def tables() -> dict[str, str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
 
-from ..data import Record, data_sha256, load_records, read_json, record_from_dict, resolve_data_dir
+from ..data import TARGETS, Record, data_sha256, load_records, read_json, record_from_dict, resolve_data_dir
 from ..results import provenance, write_json
 from ..symmetry import standard_rotation
 from .inputs import DFPTError, irreducible, response_spacing
@@ -23,7 +24,6 @@ from .seeds import DATA, SEED_FILE, SET_FILE, build_seed, load_set, read_seeds
 
 RESULTS = DATA / "results"
 CUTOFF_FACTORS, SPACING_FACTORS = (0.8, 1.2), (1.35, 0.8)
-PARTS = ("electronic", "ionic", "total")
 
 
 def stored(keys: Sequence[str] | None = None) -> dict[str, dict]:
@@ -31,7 +31,7 @@ def stored(keys: Sequence[str] | None = None) -> dict[str, dict]:
 
     Raises
     ------
-    KeyError
+    DFPTError
         For an id that the set does not have.
     """
     records = {r["id"]: r for r in load_set()}
@@ -39,8 +39,24 @@ def stored(keys: Sequence[str] | None = None) -> dict[str, dict]:
         return {k: r for k, r in records.items() if not r["flags"]}
     missing = [k for k in keys if k not in records]
     if missing:
-        raise KeyError(f"{missing} not in the set; `python -m dtnet_core.dfpt list` shows what is")
+        raise DFPTError(f"{missing} not in the set; `python -m dtnet_core.dfpt list` shows what is")
     return {k: records[k] for k in keys}
+
+
+def _as_computed(record: Mapping) -> tuple[Structure, float, float]:
+    """Structure, cutoff (hartree) and k-point spacing (1/angstrom) of the response part of a record of the set."""
+    structure = record_from_dict(record).structure
+    return structure, record["settings"]["ecut"], response_spacing(record["gap_ev"], structure)
+
+
+def _constants(record: Mapping) -> dict[str, float]:
+    """Mean diagonal of each tensor."""
+    return {part: float(np.trace(record[f"eps_{part}"]) / 3) for part in TARGETS}
+
+
+def _changes(record: Mapping, reference: Mapping) -> dict[str, float]:
+    """`deviation` of each tensor."""
+    return {f"change_{part}": deviation(record, reference, part) for part in TARGETS}
 
 
 def converge(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
@@ -55,8 +71,7 @@ def converge(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
     """
     jobs = []
     for key, record in stored(keys).items():
-        structure, ecut = record_from_dict(record).structure, record["settings"]["ecut"]
-        spacing = response_spacing(record["gap_ev"], structure)
+        structure, ecut, spacing = _as_computed(record)
         variants = {"reference": (ecut, spacing)}
         variants |= {f"cutoff x {f:g}": (round(f * ecut, 1), spacing) for f in CUTOFF_FACTORS}
         variants |= {f"k spacing x {f:g}": (ecut, spacing * f) for f in SPACING_FACTORS}
@@ -71,8 +86,7 @@ def converge(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
             "id": key, "variant": variant, "ecut_hartree": settings["ecut"], "ngkpt": settings["ngkpt"],
             "grids": len(settings["shifts"]), "k_points": len(irreducible(structure, settings["ngkpt"], settings["shifts"])[0]),
             "charge_sum": float(np.abs(np.sum(record["born_charges"], axis=0)).max()),
-            **{part: float(np.trace(record[f"eps_{part}"]) / 3) for part in PARTS},
-            **{f"change_{part}": deviation(record, found[f"{key}, reference"], part) for part in PARTS},
+            **_constants(record), **_changes(record, found[f"{key}, reference"]),
             "wall_s": record["wall_s"], "code": record["code"],
         })  # fmt: skip
     write_json(RESULTS / "dfpt_convergence.json", {"rows": rows, **_origin()})
@@ -99,8 +113,7 @@ def recompute(keys: Sequence[str] | None, root: Path, workers: int = 1, count: i
         if isinstance(new, str):
             rows.append({"id": key, "error": new})
             continue
-        rows.append({"id": key, **{f"change_{part}": deviation(new, old, part) for part in PARTS},
-                     "flags": new["flags"], "wall_s": new["wall_s"]})  # fmt: skip
+        rows.append({"id": key, **_changes(new, old), "flags": new["flags"], "wall_s": new["wall_s"]})
     write_json(RESULTS / "dfpt_recomputed.json", {"drawn_with_seed": None if keys else seed, "rows": rows, **_origin()})
     return rows
 
@@ -110,17 +123,15 @@ def engines(keys: Sequence[str], root: Path, workers: int = 1) -> list[dict]:
     chosen = stored(keys)
     jobs = []
     for key, record in chosen.items():
-        structure = record_from_dict(record).structure
-        spacing = response_spacing(record["gap_ev"], structure)
-        jobs.append((key, structure, {"ecut": record["settings"]["ecut"], "spacing": spacing}))
+        structure, ecut, spacing = _as_computed(record)
+        jobs.append((key, structure, {"ecut": ecut, "spacing": spacing}))
     results, rows = run_many(jobs, root, workers, engine="abinit", relax=False), []
     for key, record in chosen.items():
         other = results[key]
         if isinstance(other, str):
             raise DFPTError(f"{key}: {other}")
         rows.append({"id": key, "codes": [record["code"], other["code"]], "wall_s": [record["wall_s"], other["wall_s"]],
-                     **{p: [float(np.trace(r[f"eps_{p}"]) / 3) for r in (record, other)] for p in PARTS},
-                     **{f"change_{p}": deviation(other, record, p) for p in PARTS}})  # fmt: skip
+                     **{p: [_constants(r)[p] for r in (record, other)] for p in TARGETS}, **_changes(other, record)})  # fmt: skip
     write_json(RESULTS / "dfpt_engines.json", {"rows": rows, **_origin()})
     return rows
 
@@ -146,9 +157,8 @@ def compare(data_dir: Path | str | None = None) -> dict:
     Returns
     -------
     dict
-        "crystals": one entry a pair (id, mp_id, difference of the volumes, our
-        diagonals, deviations of the diagonals in per cent - of the ionic ones in per cent of the total), "median_percent"
-        of their absolute values by part, "measured": id, computed and measured [electronic, total], source.
+        "crystals": one entry a pair (id, mp_id, difference of the volumes in per cent, our diagonals, and ours minus the
+        other's), "median_percent": see `median_percent`, "measured": id, computed and measured [electronic, total], source.
     """
     ours = [record_from_dict(r) for r in stored().values()]
     theirs: dict[str, list[Record]] = {}
@@ -162,14 +172,13 @@ def compare(data_dir: Path | str | None = None) -> dict:
             if not matcher.fit(record.structure, other.structure):
                 continue
             ratio = record.structure.volume / len(record.structure) * len(other.structure) / other.structure.volume
-            entry = {"id": record.id, "mp_id": other.mp_id, "volume_percent": round(100 * (ratio - 1), 2)}
-            entry["ours"] = {part: diagonal(record, part).round(4).tolist() for part in PARTS}
-            for part in PARTS:
-                a, b = diagonal(record, part), diagonal(other, part)
-                entry[f"{part}_percent"] = (100 * (a - b) / (diagonal(other, "total") if part == "ionic" else b)).round(2).tolist()
-            crystals.append(entry)
-    medians = {p: float(np.median(np.abs([x for c in crystals for x in c[f"{p}_percent"]]))) for p in PARTS} if crystals else {}
-    result = {"crystals": crystals, "median_percent": medians, "measured": against_measured(ours), **_origin(),
+            mine, its = diagonals(record), diagonals(other)
+            crystals.append({
+                "id": record.id, "mp_id": other.mp_id, "volume_percent": round(100 * (ratio - 1), 2),
+                "ours": {part: mine[part].round(4).tolist() for part in TARGETS},
+                "difference": {part: (mine[part] - its[part]).round(4).tolist() for part in TARGETS},
+            })  # fmt: skip
+    result = {"crystals": crystals, "median_percent": median_percent(crystals), "measured": against_measured(ours), **_origin(),
               "data_sha256": data_sha256(resolve_data_dir("full", data_dir) / "mp_tensors.json.gz")}
     write_json(RESULTS / "dfpt_comparison.json", result)
     return result
@@ -186,7 +195,25 @@ def against_measured(records: Sequence[Record]) -> list[dict]:
     return rows
 
 
-def diagonal(record: Record, part: str) -> np.ndarray:
-    """Diagonal [3] of a tensor in the standard axes of its structure."""
+def diagonals(record: Record) -> dict[str, np.ndarray]:
+    """Diagonal [3] of each tensor in the standard axes of the structure."""
     rotation = standard_rotation(record.structure, symprec=0.05)
-    return np.diag(rotation @ record.tensor(part) @ rotation.T)
+    return {part: np.diag(rotation @ record.tensor(part) @ rotation.T) for part in TARGETS}
+
+
+def percent(crystals: Sequence[Mapping], part: str) -> np.ndarray:
+    """Deviations [n, 3] of the diagonals in per cent of the other's tensor; the ionic ones of its total tensor.
+
+    Parameters
+    ----------
+    crystals : sequence of mappings
+        "crystals" of `compare`.
+    """
+    whole = "total" if part == "ionic" else part
+    ours, away, own = (np.array([c[k][p] for c in crystals]) for k, p in (("ours", whole), ("difference", whole), ("difference", part)))
+    return 100 * own / (ours - away)
+
+
+def median_percent(crystals: Sequence[Mapping]) -> dict[str, float]:
+    """Median of the absolute deviations by tensor; empty where there are no crystals."""
+    return {part: float(np.median(np.abs(percent(crystals, part)))) for part in TARGETS if crystals}

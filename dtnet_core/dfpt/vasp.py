@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+from ase import units
 from pymatgen.core import Structure
 
 from ..data import Record, record_from_dict, structure_to_dict
@@ -23,7 +24,7 @@ INCAR = {"ENCUT": 600, "ISMEAR": 0, "SIGMA": 0.05, "EDIFF": 1e-7, "ALGO": "Fast"
 
 K_POINTS_PER_RECIPROCAL_ATOM = 3000
 _FUNCTIONALS = {"PE": "PBE", "--": "PBE", "PS": "PBEsol", "RP": "RPBE", "91": "PW91"}
-_ROOT_TO_CM1 = 521.4709  # sqrt(eV / (angstrom^2 u)) / (2 pi c), in 1/cm
+_ROOT_TO_CM1 = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm  # sqrt(eV / (angstrom^2 u)) in 1/cm
 
 
 def write_vasp_inputs(structure: Structure, folder: Path | str, **incar) -> Path:
@@ -32,7 +33,7 @@ def write_vasp_inputs(structure: Structure, folder: Path | str, **incar) -> Path
     Parameters
     ----------
     structure : pymatgen Structure
-        Computed as it is: the paper does not relax its candidates either.
+        Computed as it is: Section 5.5 names no relaxation.
     folder : path
         Made when missing; files of those names are replaced.
     **incar

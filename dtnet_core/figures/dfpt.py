@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..dfpt.studies import percent
 from .theme import MUTED, PALETTE, TARGET_LABELS, TWO_COLUMNS, figure, letter_panels, plain_log
 
 
@@ -19,25 +20,18 @@ def dfpt_parity(crystals: Sequence[Mapping]) -> Figure:
     Parameters
     ----------
     crystals : sequence of mappings
-        "crystals" of `data/results/dfpt_comparison.json`: `ours` by part and `<part>_percent`, both [3] along the standard
-        axes, and `volume_percent`.
+        "crystals" of `data/results/dfpt_comparison.json`.
     """
     fig, axes = plt.subplots(1, 4, figsize=(TWO_COLUMNS, 2.1))
     for ax, (part, label) in zip(axes, TARGET_LABELS.items(), strict=False):
         ours = np.array([c["ours"][part] for c in crystals])  # [n, 3]
-        scale = np.array([c["ours"]["total"] for c in crystals]) if part == "ionic" else ours
-        percent = np.array([c[f"{part}_percent"] for c in crystals])
-        if part == "ionic":  # given relative to the other's total
-            total = scale / (1 + np.array([c["total_percent"] for c in crystals]) / 100)
-            theirs = ours - percent / 100 * total
-        else:
-            theirs = ours / (1 + percent / 100)
+        theirs = ours - np.array([c["difference"][part] for c in crystals])
         shown = (ours > 0.1) & (theirs > 0.1)
         _parity(ax, theirs[shown], ours[shown], label)
         ax.set(xlabel="Materials Project", ylabel="this set" if ax is axes[0] else "")
     volume = np.repeat([c["volume_percent"] for c in crystals], 3)
     for part, colour in (("electronic", PALETTE[0]), ("total", PALETTE[1])):
-        axes[3].plot(volume, np.ravel([c[f"{part}_percent"] for c in crystals]), "o", color=colour, markersize=3, label=part)
+        axes[3].plot(volume, percent(crystals, part).ravel(), "o", color=colour, markersize=3, label=part)
     axes[3].axhline(0, color=MUTED, linewidth=0.5)
     axes[3].axvline(0, color=MUTED, linewidth=0.5)
     axes[3].set(xlabel="volume difference (%)", ylabel="deviation (%)")

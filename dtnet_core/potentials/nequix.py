@@ -52,15 +52,8 @@ class Nequix(OpenEncoder):
     ----------
     name : str
         One of `NEQUIX_FILES`.
-    dtype : torch.dtype
-        float32, or float64 for tests of equivariance (constants are then computed in double).
-    max_edges : int
-        Bonds in a batch.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ImportError
-        As `open_weights.load_open_encoder`.
+    dtype, max_edges
+        As in `OpenEncoder`; raises what `open_weights.load_open_encoder` does.
     """
 
     def __init__(self, name: str, dtype: torch.dtype = torch.float32, max_edges: int = DEFAULT_MAX_EDGES):

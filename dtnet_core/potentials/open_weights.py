@@ -179,6 +179,7 @@ class OpenEncoder(abc.ABC):
     name, version, cutoff, elements, layers
         As in `dtnet_core.encoder.Encoder`.
     dtype : torch.dtype
+        float32, or float64 for tests of equivariance (constants are then computed in double).
     max_edges : int
         Bonds in a batch.
     """

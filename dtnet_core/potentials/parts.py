@@ -16,6 +16,7 @@ EDGE_CHANNELS = 16
 
 @contextlib.contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Context in which torch makes tensors of `dtype`; the dtype before is restored."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
