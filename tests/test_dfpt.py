@@ -279,6 +279,24 @@ def test_run_restarts_where_it_was_killed(tmp_path, pseudo_dir, engine):
         dfpt.run(start_structure(), folder, "x", ecut=99.0)
 
 
+def test_a_mesh_too_coarse_for_neutral_charges_is_made_denser(tmp_path, pseudo_dir, engine):
+    bad, program = tmp_path / "bad.out", tmp_path / "engine.sh"
+    before, charges = (QE / "response.out").read_text().rsplit("Effective charges (d Force / dE)", 1)
+    charges = re.sub(r"(Ex\s+\(\s*)(-?\d+\.\d+)", lambda m: f"{m[1]}{float(m[2]) + 0.2:.5f}", charges, count=1)
+    bad.write_text(before + "Effective charges (d Force / dE)" + charges)
+    program.write_text(program.read_text().replace(  # the first response only
+        f"cat {QE}/$stage.out", f"[ $stage = response ] && mv {bad} given.txt && exec cat given.txt\ncat {QE}/$stage.out"))
+    record = dfpt.run(start_structure(), tmp_path / "run", "x")
+    assert engine.read_text().split()[-6:] == ["ground", "response", "dynmat"] * 2
+    assert record["flags"] == []
+    used, structure = record["settings"], Structure(*(record["structure"][k] for k in ("lattice", "species", "frac_coords")))
+    coarse = inputs.mesh(structure, inputs.response_spacing(record["gap_ev"], structure))
+    spacings = [inputs.mesh_spacing(structure, *m) for m in (coarse, (used["ngkpt"], used["shifts"]))]
+    assert spacings[1] < 0.85 * spacings[0]
+    assert dfpt.run(start_structure(), tmp_path / "run", "x")["eps_total"] == record["eps_total"]
+    assert len(engine.read_text().split()) == engine.read_text().split().index("gap") + 7  # nothing ran again
+
+
 def test_a_geometry_can_be_kept(tmp_path, pseudo_dir, engine):
     record = dfpt.run(start_structure(), tmp_path / "run", "x", relax=False)
     assert engine.read_text().split() == ["relax_00", "gap", "ground", "response", "dynmat"]

@@ -21,10 +21,13 @@ from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from ..files import locked, write_atomic
-from ..structures import structure_to_dict
+from ..structures import structure_from_dict, structure_to_dict
 from . import inputs
 from .inputs import DFPTError, Settings
 from .parse import ENGINES, parse
+
+REFINEMENT = 0.8
+"""Factor on the k-point spacing when the Born charges show that the response mesh is too coarse."""
 
 
 def programs(engine: str) -> dict[str, str]:
@@ -107,13 +110,32 @@ def run(structure: Structure, folder: Path, record_id: str, engine: str = "qe", 
         _refuse_other_crystal(start, folder)
         wanted = replace(inputs.settings_for(start, pseudos, engine), relax=relax)
         wanted = replace(wanted, ecut=ecut or wanted.ecut)
-        settings, seconds = _run_stages(start, pseudos, folder, tools, wanted, timeout, spacing)
-        used = {**settings.as_dict(), "pseudopotentials": {s: p.path.name for s, p in pseudos.items()},
-                "pseudopotential_table": "SPMS (sparc-x-api 1.1.0)", "geometry": "PBE-relaxed cell and atoms" if relax else "as given"}
-        record = {"id": record_id, **parse(folder, used, occupied), "wall_s": round(seconds, 1)}
+        seconds = 0.0
+        while True:
+            settings, more = _run_stages(start, pseudos, folder, tools, wanted, timeout, spacing)
+            seconds += more
+            used = {**settings.as_dict(), "pseudopotentials": {s: p.path.name for s, p in pseudos.items()},
+                    "pseudopotential_table": "SPMS (sparc-x-api 1.1.0)", "geometry": "PBE-relaxed cell and atoms" if relax else "as given"}
+            record = {"id": record_id, **parse(folder, used, occupied), "wall_s": round(seconds, 1)}
+            if spacing or "charge-not-neutral" not in record["flags"] or not _refine(record, settings, folder):
+                break
         for path in () if keep_files else (p for pattern in ENGINES[engine].HEAVY for p in folder.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return record
+
+
+def _refine(record: dict, settings: Settings, folder: Path) -> bool:
+    """Give a run folder a response mesh a fifth denser and take its response away; False where it is the densest already."""
+    structure = structure_from_dict(record["structure"])
+    spacing = REFINEMENT * inputs.mesh_spacing(structure, settings.ngkpt, settings.shifts)
+    if spacing < inputs.DENSEST * REFINEMENT:
+        return False
+    denser = inputs.mesh(structure, spacing)
+    for stage in ENGINES[settings.engine].STAGES:
+        for path in folder.glob(f"{stage}.*"):
+            path.unlink()
+    write_atomic(folder / "settings.json", json.dumps(settings.with_mesh(*denser).as_dict()))
+    return True
 
 
 def _refuse_other_crystal(start: Structure, folder: Path) -> None:

@@ -19,6 +19,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 BOHR = 0.529177210903  # angstrom
 PSEUDO_ENV = "DTNET_PSEUDO_DIR"
 SYMPREC = 1e-4  # angstrom
+DENSEST = 0.16  # 1/angstrom, k-point spacing of the response for the smallest gaps
 SHIFTS = {  # candidates in order of preference: many special points for few irreducible ones
     "fcc": [[0.5, 0.5, 0.5], [0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]],
     "bcc": [[0.25, 0.25, 0.25], [-0.25, -0.25, -0.25]],
@@ -153,6 +154,12 @@ def mesh(structure: Structure, spacing: float) -> tuple[tuple[int, int, int], tu
     return (equal,) * 3, ((0.0, 0.0, 0.0),)  # unusual choice of axes: this one always fits
 
 
+def mesh_spacing(structure: Structure, ngkpt, shifts) -> float:
+    """Mean distance of a mesh's points, 1/angstrom: the inverse of `mesh`."""
+    points = np.prod(ngkpt) * len(shifts)
+    return float((structure.lattice.reciprocal_lattice.volume / points) ** (1 / 3))
+
+
 def grid_points(ngkpt, shifts) -> np.ndarray:
     """All points [K, 3] of the interleaved grids, fractional."""
     grid = np.stack(np.meshgrid(*map(np.arange, ngkpt), indexing="ij"), -1).reshape(-1, 3)
@@ -195,7 +202,7 @@ def response_spacing(gap_ev: float, structure: Structure) -> float:
     less: below the first limit of the gap it is made denser by a fifth.
     """
     limits = ((4.0, 0.37), (2.2, 0.30), (1.2, 0.24))
-    spacing = next((spacing for gap, spacing in limits if gap_ev > gap), 0.16)
+    spacing = next((spacing for gap, spacing in limits if gap_ev > gap), DENSEST)
     unshifted = mesh(structure, spacing)[1] in (_as_tuples("axis"), _as_tuples("gamma"))
     return 0.8 * spacing if unshifted and gap_ev <= limits[0][0] else spacing
 
