@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -342,6 +343,31 @@ def test_relaxation_finds_the_minimum_of_a_known_energy():
     assert done
     assert np.allclose(final.lattice.abc, [3.2, 3.2, 5.2], atol=0.01)
     assert (final.frac_coords[1] - final.frac_coords[0])[2] == pytest.approx(0.4, abs=0.005)
+
+
+def test_relaxation_does_not_slide_out_of_symmetry():
+    """Layers on a flat energy, pushed sideways by noise."""
+    start = Structure(Lattice.hexagonal(2.5, 6.7), ["B", "N", "N", "B"], [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0], [1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]])
+    noise = np.random.default_rng(0)
+
+    def evaluate(step, at):
+        sideways, shear = noise.normal(0, 0.01, (4, 3)) * [1, 1, 0], noise.normal(0, 2e-4, (3, 3))
+        return 0.0, sideways, shear + shear.T + np.diag([0, 0, 1e-3 * (at.lattice.c - 6.6)])
+
+    final, _ = relax(start, evaluate, steps=8)
+    assert abs(final.lattice.c - 6.7) > 1e-3
+    assert SpacegroupAnalyzer(final, symprec=1e-5).get_space_group_number() == 194
+
+
+def test_rhombohedral_cells_stand_on_their_axis():
+    """pw.x finds a threefold axis along z only."""
+    seed = build_seed(read_seeds()["CaCN2-cacn2"])
+    cell = inputs.standard_cell(seed)
+    half = 3**0.5 / 2
+    turn = np.array([[-0.5, -half, 0], [half, -0.5, 0], [0, 0, 1]])
+    assert any(np.allclose(turn, r, atol=1e-6) for r in point_group_rotations(cell))
+    assert len(cell) == 4 and np.linalg.det(cell.lattice.matrix) > 0
+    assert StructureMatcher(scale=False).fit(seed, cell)
 
 
 def test_queue_keeps_going_and_merges_what_ends(tmp_path, pseudo_dir, engine):

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from ..files import locked, write_atomic
 from ..structures import structure_from_dict, structure_to_dict
@@ -103,7 +102,7 @@ def run(structure: Structure, folder: Path, record_id: str, engine: str = "qe", 
     DFPTError : program or pseudopotentials missing, odd electron number, a metal, or a stage that did not end.
     """
     tools, folder = programs(engine), Path(folder)
-    start = SpacegroupAnalyzer(structure, symprec=1e-3).get_primitive_standard_structure()
+    start = inputs.standard_cell(structure)
     pseudos = inputs.pseudos_of(start)
     occupied = inputs.valence_bands(start, pseudos)
     with locked(folder / "run", wait=False):

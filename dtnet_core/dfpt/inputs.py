@@ -126,6 +126,23 @@ def cutoff(pseudos: dict[str, Pseudo], floor: float = 16.0) -> float:
     return max(floor, *(p.hints[1] for p in pseudos.values()))
 
 
+def standard_cell(structure: Structure) -> Structure:
+    """Standard primitive cell of a crystal (Setyawan and Curtarolo, Comput. Mater. Sci. 49, 299, 2010).
+
+    A rhombohedral cell is turned so that its threefold axis is z: pw.x knows only the rotations about the axes of
+    cubic and hexagonal crystals, and would take it for a monoclinic one.
+    """
+    analyzer = SpacegroupAnalyzer(structure, symprec=1e-3)
+    cell = analyzer.get_primitive_standard_structure()
+    if analyzer.get_lattice_type() != "rhombohedral":
+        return cell
+    inward, upward = 2 * np.sin(np.deg2rad(cell.lattice.alpha) / 2) / 3**0.5, np.array([0.0, 0.0, 1.0])
+    angles = np.deg2rad([-30.0, 90.0, 210.0])
+    flat = inward * np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1)  # [3, 3]
+    rows = cell.lattice.a * (flat + (1 - inward**2) ** 0.5 * upward)
+    return Structure(rows, cell.species, cell.frac_coords)
+
+
 def point_rotations(structure: Structure) -> np.ndarray:
     """Rotations [G, 3, 3] of the crystal that act on fractional reciprocal coordinates from the left."""
     operations = SpacegroupAnalyzer(structure, symprec=SYMPREC).get_symmetry_operations()

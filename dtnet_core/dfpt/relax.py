@@ -1,8 +1,8 @@
 """Relax cell and atoms with forces and stresses of any program: quasi-Newton steps of ASE, few evaluations.
 
 The cell moves as an ASE filter (log of the deformation gradient beside the atoms), scaled so that a cell of ordinary
-stiffness is as stiff as an ordinary bond; that is what makes a handful of steps enough. Symmetry is kept by the
-forces and stresses themselves.
+stiffness is as stiff as an ordinary bond; that is what makes a handful of steps enough. Symmetry is kept by
+constraint: between layers rounding alone would make a crystal slide out of it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from ase import units
 from ase.calculators.calculator import Calculator, all_changes
+from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from pymatgen.core import Structure
@@ -51,8 +52,9 @@ def relax(structure: Structure, evaluate: Callable, fmax: float = 3e-3, smax: fl
     """
     atoms = AseAtomsAdaptor.get_atoms(structure)
     atoms.calc = StepCalculator(evaluate, structure)
+    atoms.set_constraint(FixSymmetry(atoms, symprec=1e-3))
     scale = float(np.sqrt(STIFFNESS * structure.volume / BOND))
-    optimizer = BFGS(FrechetCellFilter(atoms, exp_cell_factor=scale), logfile=None, maxstep=0.15, alpha=BOND)
+    optimizer = BFGS(FrechetCellFilter(atoms, exp_cell_factor=scale), logfile=None, maxstep=min(0.15, 0.2 * scale), alpha=BOND)
     for _ in optimizer.irun(fmax=1e-9, steps=steps - 1):
         done = np.abs(atoms.get_forces()).max() < fmax and np.abs(atoms.get_stress()).max() < smax
         if done:
