@@ -1,0 +1,240 @@
+"""Encoder and readout trained together from random weights: the curves "from scratch" of the paper's Fig.
+5a-b.
+
+Splits, loss, optimiser, schedule and stopping are those of `dtnet_core.experiment`, so its runs and these
+differ in what the encoder knew before. Training an encoder takes a hundred times longer than training a
+readout on stored features; so a run has a budget, in epochs or in hours, and its record says what the budget
+was and what ended the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .data import TARGETS, Record, crystal_systems
+from .experiment import load_clean
+from .features import to_mandel
+from .metrics import metrics_by_system
+from .orbit_graph import OrbitGraph
+from .results import IDENTITY, append_result, load_results, plain, provenance
+from .scratch_training import GraphSet, ScratchNet, build_graphs, fit_scratch, predict_scratch
+from .sevennet_fresh import FreshSevenNet
+from .splits import split_by_record
+from .store import default_cache_dir
+from .teanet import TeaNet
+from .training import TrainConfig
+
+ENCODERS: dict[str, Callable[[int], nn.Module]] = {
+    "teanet": lambda depth: TeaNet(depth=depth),
+    "7net-0": lambda depth: FreshSevenNet(depth),
+}
+"""Name -> encoder of so many layers with random weights."""
+TRAIN = TrainConfig(learning_rate=1e-3, max_epochs=100)
+"""The paper's settings but for the learning rate, which it chose for a readout alone, and the budget."""
+_OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
+_CODE_OF_A_RUN = (
+    "features", "layers", "orbit_graph", "readout", "reduce", "scratch", "scratch_training",
+    "sevennet_fresh", "splits", "teanet", "teanet_convolution", "training",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScratchExperiment:
+    """What to train and test.
+
+    Attributes
+    ----------
+    target : {"electronic", "ionic", "total"}
+    encoder : {"teanet", "7net-0"}
+    layer : int
+        Its convolutions, 1 to 5: the features of the last one go to the readout.
+    model : {"DTNet-simple", "DTNet"}
+        Without or with bond features.
+    profile : {"mini", "full"}
+    train : TrainConfig
+        `max_epochs` is the length of the cosine schedule.
+    max_hours : float, optional
+        Training ends after the first epoch past that time, whatever the schedule has left.
+    """
+
+    target: str = "total"
+    encoder: str = "teanet"
+    layer: int = 4
+    model: str = "DTNet-simple"
+    profile: str = "mini"
+    train: TrainConfig = field(default_factory=lambda: TRAIN)
+    max_hours: float | None = None
+
+    def __post_init__(self) -> None:
+        allowed = {"target": TARGETS, "encoder": tuple(ENCODERS), "model": ("DTNet-simple", "DTNet")}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(values)}")
+
+    def identity(self, seed: int) -> dict:
+        """The keys that name a run in a results file."""
+        values = (
+            self.target,
+            self.model,
+            f"{self.encoder}-scratch",
+            str(self.layer),
+            "record",
+            seed,
+            self.profile,
+        )
+        return dict(zip(IDENTITY, values, strict=True))
+
+
+def run_scratch(experiment: ScratchExperiment, seeds: Sequence[int], records: Sequence[Record],
+                graphs: Sequence[OrbitGraph], checksum: str, results: str | Path | None = None,
+                cache_dir: str | Path | None = None, progress: bool = True, resume: bool = True) -> list[dict]:  # fmt: skip
+    """Train and test for each seed (which draws the split, the weights and the order of the batches).
+
+    Parameters
+    ----------
+    experiment : ScratchExperiment
+    seeds : sequence of int
+    records, graphs, checksum
+        Of `experiment.load_clean` and `build_graphs`: what all experiments of a profile share.
+    results : path, optional
+        Results file: runs it holds are not repeated, new ones are added.
+    cache_dir : path, optional
+        For checkpoints; default `store.default_cache_dir()`.
+    progress : bool
+    resume : bool
+        False: repeat runs that the results file or a checkpoint already holds.
+
+    Returns
+    -------
+    list of dict
+        One a seed, with the keys of `experiment.run_experiment`, and `budget`.
+    """
+    stored = load_results(results) if results is not None and resume else []
+    done = {tuple(r.get(k) for k in IDENTITY): r for r in stored}
+    systems = crystal_systems([r.structure for r in records])
+    runs = []
+    for seed in seeds:
+        run = done.get(tuple(experiment.identity(seed).values()))
+        if run is None:
+            checkpoint = _run_file(experiment, seed, checksum, cache_dir)
+            if not resume:
+                checkpoint.unlink(missing_ok=True)
+            run = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress))
+            if results is not None:
+                append_result(results, run)
+        runs.append(run)
+    return runs
+
+
+def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress) -> dict:
+    train, split = experiment.train, split_by_record([r.id for r in records], seed)
+    labels = np.array([r.tensor(experiment.target) for r in records])  # [B, 3, 3]
+    data = GraphSet(graphs, to_mandel(torch.from_numpy(labels)).float()[:, None])
+
+    def make() -> ScratchNet:
+        return ScratchNet(ENCODERS[experiment.encoder](experiment.layer), experiment.model == "DTNet")
+
+    identity = repr(experiment.identity(seed)) + checksum
+    found = fit_scratch(data, split["train"], split["val"], seed, make, train, experiment.max_hours,
+                        checkpoint, progress, identity)  # fmt: skip
+    predicted = predict_scratch(found.model, [graphs[i] for i in split["test"]])
+    by_system = metrics_by_system(labels[split["test"]], predicted, [systems[i] for i in split["test"]])
+    seconds = found.history.pop("seconds")
+    settings = {"train": asdict(train), "model": asdict(found.model.readout.config)}
+    if hasattr(found.model.encoder, "config"):
+        settings["encoder"] = asdict(found.model.encoder.config)
+    return experiment.identity(seed) | {f"n_{part}": len(rows) for part, rows in split.items()} | {
+        k: v for k, v in by_system["all"].items() if k != "n"
+    } | {
+        "by_system": by_system,
+        "best_epoch": found.best_epoch, "epochs": len(seconds), "stopped_early": found.ended_by == "patience",
+        "budget": {"max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
+                   "ended_by": found.ended_by, "hours": sum(seconds) / 3600},
+        "validation_mae_ten": min(found.history["validation"]),
+        "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
+        "parameters": sum(p.numel() for p in found.model.parameters() if p.requires_grad),
+        "settings": settings, "data_sha256": checksum, "command": _command(experiment, seed),
+        "wall_s": round(sum(seconds), 1), **provenance(),
+    }  # fmt: skip
+
+
+def _command(experiment: ScratchExperiment, seed: int) -> str:
+    """The command line that repeats a run."""
+    words = ["python -m dtnet_core.scratch"]
+    words += [f"--{name} {getattr(experiment, name)}" for name in ("profile", "encoder", "target", "model")]
+    for name in _OPTIONS:
+        if getattr(experiment.train, name) != getattr(TRAIN, name):
+            words.append(f"--{name.replace('_', '-')} {getattr(experiment.train, name)}")
+    if experiment.max_hours is not None:
+        words.append(f"--max-hours {experiment.max_hours}")
+    return " ".join([*words, f"--layers {experiment.layer} --seeds {seed}"])
+
+
+def _run_file(experiment: ScratchExperiment, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
+    """Where a run keeps its checkpoint, named by everything that determines it, the code included.
+
+    Not by `max_hours`: a run that the clock ended goes on from where it was when it is given more.
+    """
+    here = Path(__file__).parent
+    code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
+    settings = (sorted(experiment.identity(seed).items()), experiment.train, checksum, code)
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+    network = f"{experiment.model}-{experiment.encoder}-scratch-{experiment.layer}"
+    name = f"{experiment.profile}-{experiment.target}-{network}-seed{seed}-{digest}.pt"
+    return Path(cache_dir or default_cache_dir()) / "runs" / name
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.scratch --help``."""
+    parser = argparse.ArgumentParser(
+        description="Train encoder and readout from random weights; finished runs are skipped."
+    )
+    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
+    parser.add_argument("--encoder", default="teanet", choices=tuple(ENCODERS))
+    parser.add_argument("--layers", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="one experiment each")
+    parser.add_argument("--target", nargs="+", default=["total"], choices=TARGETS)
+    parser.add_argument("--model", default="DTNet-simple", choices=("DTNet-simple", "DTNet"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    for name in _OPTIONS:
+        default = getattr(TRAIN, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    parser.add_argument("--max-hours", type=float, help="of training, for each run")
+    parser.add_argument("--results", default="data/results/tensors.json")
+    parser.add_argument("--threads", type=int, default=1, help="for torch")
+    parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    records, checksum = load_clean(options.profile)
+    graphs = build_graphs([r.structure for r in records])
+    train = TrainConfig(**{name: getattr(options, name) for name in _OPTIONS})
+    for target in options.target:
+        for layer in options.layers:
+            experiment = ScratchExperiment(
+                target, options.encoder, layer, options.model, options.profile, train, options.max_hours
+            )
+            for run in run_scratch(
+                experiment,
+                options.seeds,
+                records,
+                graphs,
+                checksum,
+                options.results,
+                resume=not options.again,
+            ):
+                print(
+                    f"{target:10s} {options.model} {run['encoder']}:{layer} seed {run['seed']}: "
+                    f"MAE_ten {run['mae_ten']:.3f} "
+                    f"after {run['epochs']} epochs ({run['budget']['ended_by']})", flush=True,
+                )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Training of an encoder and its readout together, from random weights, on graphs held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .features import Packed, from_mandel
+from .orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
+from .readout import DTNet, DTNetConfig
+from .training import FEW_CRYSTALS, TrainConfig, _Run
+
+LONGEST_CUTOFF = 6.0
+"""In angstrom, of the graphs: each encoder takes the bonds it reaches."""
+_SCALE_SAMPLE = 512  # training crystals that input scales are fitted on
+
+
+class ScratchNet(nn.Module):
+    """An encoder and a DTNet on top of it, trained as one.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        With `channels`, `edge_channels`, `reach` and `packed` (see `teanet.TeaNet`).
+    bonds : bool
+        With bond features (DTNet), or without (DTNet-simple).
+    """
+
+    def __init__(self, encoder: nn.Module, bonds: bool = False):
+        super().__init__()
+        if bonds and encoder.edge_channels is None:
+            raise ValueError(f"{type(encoder).__name__} has no bond features: choose DTNet-simple")
+        self.encoder, self.bonds = encoder, bonds
+        self.readout = DTNet(DTNetConfig(encoder.channels, encoder.edge_channels if bonds else None))
+
+    def packed(self, graph: OrbitGraph) -> Packed:
+        """Features for the readout."""
+        return self.encoder.packed(graph, bonds=self.bonds)
+
+    def forward_mandel(self, graph: OrbitGraph) -> Tensor:
+        """Dielectric tensors of a batch in Mandel's notation, [B, 1, 6]."""
+        return self.readout.forward_mandel(self.packed(graph)).view(-1, 1, 6)
+
+    def forward(self, graph: OrbitGraph) -> Tensor:
+        """Dielectric tensors [B, 3, 3] (dimensionless), in the frames of the structures."""
+        return from_mandel(self.forward_mandel(graph)[:, 0])
+
+
+@dataclass(frozen=True)
+class GraphSet:
+    """Graphs of B crystals in memory, and their tensors [B, 1, 6] in Mandel's notation."""
+
+    graphs: Sequence[OrbitGraph]
+    targets: Tensor
+    scalar_only: None = None
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def batch(self, crystals: Tensor) -> OrbitGraph:
+        """The crystals of these indices [b] as one batch, in this order."""
+        return merge_orbit_graphs([self.graphs[i] for i in crystals.tolist()])
+
+
+@dataclass
+class ScratchResult:
+    """The weights of the best epoch; `history` has the `seconds` of each epoch, too."""
+
+    model: ScratchNet
+    history: dict[str, list[float]]
+    best_epoch: int
+    ended_by: str
+
+
+def build_graphs(structures: Sequence[Structure], progress: bool = True) -> list[OrbitGraph]:
+    """Graphs with one atom an orbit and all bonds shorter than `LONGEST_CUTOFF`."""
+    return [build_orbit_graph(s, LONGEST_CUTOFF) for s in tqdm(structures, "graphs", disable=not progress)]
+
+
+def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed: int,
+                make: Callable[[], ScratchNet], config: TrainConfig, max_hours: float | None = None,
+                checkpoint: str | Path | None = None, progress: bool = True,
+                identity: str = "") -> ScratchResult:  # fmt: skip
+    """Train an encoder and its readout; a deterministic function of its arguments, also when it was killed
+    and resumed.
+
+    (But for `max_hours`, which ends a run by the clock.)
+
+    Parameters
+    ----------
+    data : GraphSet
+    train, validation : np.ndarray of int
+        Indices into `data`.
+    seed : int
+        Of initial weights, order of the batches, dropout.
+    make : function
+        Makes the network, with random weights.
+    config : TrainConfig
+    max_hours : float, optional
+    checkpoint : path, optional
+        File that keeps the state of the run after every epoch; if it is there, the run goes on from it.
+    progress : bool
+    identity : str
+        What else tells this run from others; a checkpoint of another run is refused.
+
+    Raises
+    ------
+    ValueError
+        For a checkpoint of another run.
+    FloatingPointError
+        When the loss is no longer finite.
+    """
+    torch.manual_seed(seed)
+    network = make()
+    rows, watched = torch.as_tensor(train), torch.as_tensor(validation)
+    graphs = [g.cut(network.encoder.reach) for g in data.graphs]
+    data = GraphSet(graphs, data.targets)
+    sample = rows[:_SCALE_SAMPLE] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
+    with torch.no_grad():
+        network.readout.fit_scales(network.packed(data.batch(sample)), from_mandel(data.targets[rows]))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=config.betas,
+                                  weight_decay=config.weight_decay, fused=True)  # fmt: skip
+    steps = math.ceil(len(rows) / config.batch_size) * config.max_epochs
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(seed), config.ema)
+    run.history["seconds"] = []
+    identity = json.dumps([identity, seed, asdict(config), rows.tolist(), float(data.targets.double().sum())])
+    identity = hashlib.sha256(identity.encode()).hexdigest()
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.load(Path(checkpoint), identity)
+    with tqdm(
+        total=config.max_epochs, initial=run.epoch, unit="epoch", desc=f"seed {seed}", disable=not progress
+    ) as bar:
+        while (ended_by := _end(run, config, max_hours)) is None:
+            started = time.monotonic()
+            run.one_epoch(data, rows, config)
+            run.validate(data, watched)
+            run.history["seconds"].append(time.monotonic() - started)
+            if checkpoint is not None:
+                run.save(Path(checkpoint), identity)
+            bar.set_postfix(
+                validation=f"{run.history['validation'][-1]:.3f}", best=f"{run.best:.3f}", refresh=False
+            )
+            bar.update()
+    network.load_state_dict(run.best_state)
+    return ScratchResult(network.eval(), run.history, run.best_epoch, ended_by)
+
+
+def _end(run: _Run, config: TrainConfig, max_hours: float | None) -> str | None:
+    """What ends the run now, if anything."""
+    if run.epoch >= config.max_epochs:
+        return "epochs"
+    if run.epoch - run.best_epoch >= config.patience:
+        return "patience"
+    if max_hours is not None and run.epoch > 0 and sum(run.history["seconds"]) >= 3600 * max_hours:
+        return "hours"
+    return None
+
+
+@torch.inference_mode()
+def predict_scratch(model: ScratchNet, graphs: Sequence[OrbitGraph], batch_size: int = 64) -> np.ndarray:
+    """Dielectric tensors [B, 3, 3] float64, each in the frame of its structure."""
+    model.eval()
+    chunks = [graphs[k : k + batch_size] for k in range(0, len(graphs), batch_size)]
+    return np.concatenate([model(merge_orbit_graphs(c)).double().numpy() for c in chunks])
