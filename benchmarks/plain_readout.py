@@ -115,8 +115,8 @@ class PlainDTNet(nn.Module):
             ("tensor_scale", ct),
         ):
             self.register_buffer(name, torch.zeros(size) if name.endswith("mean") else torch.ones(size))
-        self.register_buffer("output_mean", torch.tensor(0.0))
-        self.register_buffer("output_scale", torch.tensor(1.0))
+        self.register_buffer("output_mean", torch.zeros(1))
+        self.register_buffer("output_scale", torch.ones(1))
         if config.edge_channels is not None:
             self.register_buffer("edge_mean", torch.zeros(config.edge_channels[0]))
             self.register_buffer("edge_scalar_scale", torch.ones(config.edge_channels[0]))

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import Record
 from .features import Features, Packed, from_mandel, to_mandel
+from .record import FUNCTIONALS, Record
 from .symmetry import orbits
 
 ORBIT_SYMPREC = 1e-3
@@ -36,10 +36,14 @@ class CrystalSet:
     start : Tensor, [B + 1] int64
         Atoms of crystal b are rows start[b] to start[b + 1].
     projectors : Tensor, [B, 6, 6]
-    targets : Tensor, [B, 6] or None
-        Dielectric tensors in Mandel's notation.
+    targets : Tensor, [B, K, 6] or None
+        Dielectric tensors of K targets, in Mandel's notation.
     bonds : (receiver [E], scalars [E, Cbs], vectors [E, 3, Cbv], start [A + 1]) or None
         Sorted by receiver.
+    scalar_only : Tensor, [B] bool, or None
+        Where only the mean diagonal element of `targets` is known.
+    functional : Tensor, [B] int64, or None
+        Position of the labels' functional in `record.FUNCTIONALS`.
     """
 
     scalars: Tensor
@@ -50,6 +54,8 @@ class CrystalSet:
     projectors: Tensor
     targets: Tensor | None = None
     bonds: tuple[Tensor, Tensor, Tensor] | None = None
+    scalar_only: Tensor | None = None
+    functional: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -73,16 +79,16 @@ class CrystalSet:
             edges = (receiver, self.bonds[0][bond_rows], self.bonds[1][bond_rows])
         return Packed(
             self.scalars[rows], self.vectors[rows], self.tensors[rows], crystal, self.weights[rows], len(crystals),
-            self.projectors[crystals], edges,
+            self.projectors[crystals], edges, None if self.functional is None else self.functional[crystals],
         )  # fmt: skip
 
     def target_tensors(self, crystals: Tensor | None = None) -> Tensor:
-        """Dielectric tensors [b, 3, 3] of these crystals (default all)."""
+        """Dielectric tensors [b, K, 3, 3] of these crystals (default all)."""
         return from_mandel(self.targets if crystals is None else self.targets[crystals])
 
 
-def build_set(features: Sequence[Features], records: Sequence[Record], target: str | None = None,
-              reduce: bool = True) -> CrystalSet:  # fmt: skip
+def build_set(features: Sequence[Features], records: Sequence[Record], target: str | Sequence[str] | None = None,
+              reduce: bool = True, scalars: bool = False) -> CrystalSet:  # fmt: skip
     """Pack the features of crystals and the tensors of their records.
 
     Parameters
@@ -90,10 +96,12 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
     features : sequence of Features
         One crystal each, in the order of `records`.
     records : sequence of Record
-    target : {"electronic", "ionic", "total"}, optional
+    target : {"electronic", "ionic", "total"} or several of them, optional
         None: without targets, for prediction.
     reduce : bool
         Keep one atom of each orbit; False keeps all.
+    scalars : bool
+        Take records that have scalars only, too, and keep the functional of the labels (for joint models).
 
     Returns
     -------
@@ -104,6 +112,7 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
     ValueError
         When a record has no tensor of that name; the record is named.
     """
+    targets = (target,) if isinstance(target, str) else tuple(target or ())
     rows: dict[str, list[Tensor]] = {
         "s": [],
         "v": [],
@@ -127,21 +136,28 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
             rows["bs"].append(packed.edges[1][order])
             rows["bv"].append(packed.edges[2][order])
             rows["bn"].append(counts)
-        if target is not None:
-            tensor = record.tensor(target)
-            if tensor is None:
-                raise ValueError(
-                    f"record {record.id} ({record.formula}) has no {target} tensor: drop it before training"
-                )
-            rows["y"].append(to_mandel(torch.tensor(tensor)).to(packed.scalars))
+        if targets:
+            rows["y"].append(torch.stack([_label(record, t, scalars) for t in targets]).to(packed.scalars))  # [K, 6]
     bonds = None
     if rows["bs"]:
         bonds = (torch.cat(rows["bs"]), torch.cat(rows["bv"]), _starts(torch.cat(rows["bn"])))
     return CrystalSet(
         torch.cat(rows["s"]), torch.cat(rows["v"]), torch.cat(rows["t"]), torch.cat(rows["w"]),
         _starts(torch.tensor([len(w) for w in rows["w"]])), torch.stack(rows["p"]),
-        torch.stack(rows["y"]) if target is not None else None, bonds,
+        torch.stack(rows["y"]) if targets else None, bonds,
+        torch.tensor([r.eps_total is None for r in records]) if scalars else None,
+        torch.tensor([FUNCTIONALS.index(r.functional) if r.functional in FUNCTIONALS else 0 for r in records]) if scalars else None,
     )  # fmt: skip
+
+
+def _label(record: Record, target: str, scalars: bool) -> Tensor:
+    """[6]: the record's tensor of a target, or, where that is allowed, its scalar on the diagonal."""
+    tensor = record.tensor(target)
+    if tensor is None and scalars and record.scalar(target) is not None:
+        tensor = record.scalar(target) * np.eye(3)
+    if tensor is None:
+        raise ValueError(f"record {record.id} ({record.formula}) has no {target} tensor: drop it before training")
+    return to_mandel(torch.tensor(tensor))
 
 
 def _orbit_weights(feature: Features, record: Record) -> tuple[Tensor, Tensor, Tensor]:

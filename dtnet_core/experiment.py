@@ -196,7 +196,7 @@ def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, prog
         target=experiment.target,
         seed=str(seed),
     )
-    reference = data.target_tensors(torch.as_tensor(split["test"])).double().numpy()
+    reference = data.target_tensors(torch.as_tensor(split["test"]))[:, 0].double().numpy()
     predicted = predict(found.model, data, split["test"])
     by_system = metrics_by_system(reference, predicted, [systems[i] for i in split["test"]])
     scores = {k: v for k, v in by_system["all"].items() if k != "n"}

@@ -129,6 +129,8 @@ class Packed:
     projectors : Tensor, [B, 6, 6], optional
         Mean over the crystal's point group of T -> R T R^t in Mandel's notation; needed exactly when atoms were left out.
     edges : (receiver [E] int64, scalars [E, Cbs], vectors [E, 3, Cbv]), optional
+    functional : Tensor, [B] int64, optional
+        Position of the label's density functional in `record.FUNCTIONALS`; None: the first.
     """
 
     scalars: Tensor
@@ -139,6 +141,7 @@ class Packed:
     n_crystals: int
     projectors: Tensor | None = None
     edges: tuple[Tensor, Tensor, Tensor] | None = None
+    functional: Tensor | None = None
 
 
 def concatenate_channels(parts: Sequence[Features]) -> Features:

@@ -33,6 +33,17 @@ class Dropout(nn.Module):
         return x * (keep * (256 / (256 - self.dropped))).to(x.dtype)
 
 
+class ChannelDropout(Dropout):
+    """Dropout of channels: single scalars, whole vectors, whole tensors, so that nothing loses its direction."""
+
+    def forward(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Each [N, ..., C]: every atom and channel kept or left out."""
+        if not self.training or self.dropped == 0:
+            return parts
+        masks = [super(ChannelDropout, self).forward(x.new_ones(len(x), *[1] * (x.dim() - 2), x.shape[-1])) for x in parts]
+        return tuple(x * mask for x, mask in zip(parts, masks, strict=True))
+
+
 class MLP(nn.Sequential):
     """xi^K of Eq. 11: K linear layers, SiLU (and dropout) between them, none after the last."""
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .features import Features, Packed, from_mandel, mandel_outer
-from .layers import MLP, GatedMLP, safe_norm
+from .features import Features, Packed, from_mandel, mandel_outer, to_mandel
+from .layers import MLP, ChannelDropout, GatedMLP, safe_norm
 from .reduce import segment_sum
+from .spectral import inverse_softplus, spectral_softplus
 
 
 class EquivariantBlock(nn.Module):
@@ -93,6 +94,14 @@ class DTNetConfig:
     initial_anisotropy : float
         Factor on the initial weights of Eqs. 25 and 26. Cubic crystals have no vectors and tensors to train these on: where
         they are most of a small training set, a value like 0.1 keeps predictions for other crystals near isotropic.
+    outputs : int
+        Tensors predicted at once: K of them make the result [B, K, 3, 3].
+    link : {"linear", "softplus"}
+        "softplus" makes eigenvalues exceed `floors`, one a tensor (1 for electronic, 0 for ionic ones).
+    functionals : int
+        Density functionals that the labels come from, told apart by a learned shift of the scalars; see `Packed.functional`.
+    input_dropout : float
+        Share of the encoder's channels that each atom loses in training, whole vectors and tensors at a time.
     """
 
     channels: tuple[int, int, int]
@@ -105,6 +114,11 @@ class DTNetConfig:
     dropout: float = 0.2
     residual: bool = True
     initial_anisotropy: float = 1.0
+    outputs: int = 1
+    link: str = "linear"
+    floors: tuple[float, ...] = (1.0, 0.0)
+    functionals: int = 1
+    input_dropout: float = 0.0
 
 
 class DTNet(nn.Module):
@@ -120,14 +134,16 @@ class DTNet(nn.Module):
 
     def __init__(self, config: DTNetConfig):
         super().__init__()
+        if config.link not in ("linear", "softplus"):
+            raise ValueError(f"link is {config.link!r}; choose linear or softplus")
         self.config = config
         cs, cv, ct = config.channels
         self.register_buffer("scalar_mean", torch.zeros(cs))
         self.register_buffer("scalar_scale", torch.ones(cs))
         self.register_buffer("vector_scale", torch.ones(cv))
         self.register_buffer("tensor_scale", torch.ones(ct))
-        self.register_buffer("output_mean", torch.zeros(()))
-        self.register_buffer("output_scale", torch.ones(()))
+        self.register_buffer("output_mean", torch.zeros(config.outputs))
+        self.register_buffer("output_scale", torch.ones(config.outputs))
         if config.edge_channels is not None:
             self.register_buffer("edge_mean", torch.zeros(config.edge_channels[0]))
             self.register_buffer("edge_scalar_scale", torch.ones(config.edge_channels[0]))
@@ -144,9 +160,11 @@ class DTNet(nn.Module):
             )
             for _ in range(config.blocks)
         )
-        self.scalar_out = GatedMLP(inside[0], config.hidden, 1, config.k_readout, config.dropout)  # Eq. 24
-        self.vector_out = nn.Linear(inside[1], 1, bias=False)  # Eq. 25
-        self.tensor_out = nn.Linear(inside[2], 1, bias=False)  # Eq. 26
+        self.input_dropout = ChannelDropout(config.input_dropout)
+        outputs = config.outputs
+        self.scalar_out = GatedMLP(inside[0], config.hidden, outputs, config.k_readout, config.dropout)  # Eq. 24
+        self.vector_out = nn.Linear(inside[1], outputs, bias=False)  # Eq. 25
+        self.tensor_out = nn.Linear(inside[2], outputs, bias=False)  # Eq. 26
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.weight.numel():
                 nn.init.xavier_uniform_(module.weight)
@@ -155,6 +173,9 @@ class DTNet(nn.Module):
         with torch.no_grad():
             self.vector_out.weight.mul_(config.initial_anisotropy)
             self.tensor_out.weight.mul_(config.initial_anisotropy)
+        self.functional = nn.Embedding(config.functionals, inside[0]) if config.functionals > 1 else None
+        if self.functional is not None:
+            nn.init.zeros_(self.functional.weight)
 
     @torch.no_grad()
     def fit_scales(self, packed: Packed, targets: Tensor) -> None:
@@ -163,7 +184,7 @@ class DTNet(nn.Module):
         Parameters
         ----------
         packed : Packed
-        targets : Tensor, [B, 3, 3]
+        targets : Tensor, [B, 3, 3] or [B, K, 3, 3]
             Of the training crystals.
         """
         self.scalar_mean.copy_(packed.scalars.mean(0))
@@ -175,12 +196,13 @@ class DTNet(nn.Module):
             self.edge_mean.copy_(b_s.mean(0))
             self.edge_scalar_scale.copy_(_positive(b_s.std(0, correction=0)))
             self.edge_vector_scale.copy_(_positive(b_v.square().mean((0, 1)).sqrt()))
-        isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1)  # [B]
-        self.output_mean.copy_(isotropic.median())
-        self.output_scale.copy_(_positive((isotropic - isotropic.median()).abs().mean()))
+        isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1).view(len(targets), -1)  # [B, K]
+        median = isotropic.median(0).values  # [K]
+        self.output_mean.copy_(median)
+        self.output_scale.copy_(_positive((isotropic - median).abs().mean(0)))
 
     def forward(self, features: Features | Packed) -> Tensor:
-        """Dielectric tensors [B, 3, 3] (dimensionless), in the Cartesian frame of the features.
+        """Dielectric tensors (dimensionless), in the Cartesian frame of the features: [B, 3, 3], or [B, K, 3, 3] of K outputs.
 
         Raises
         ------
@@ -188,10 +210,11 @@ class DTNet(nn.Module):
             When the features' channels are not the model's.
         """
         packed = features.pack() if isinstance(features, Features) else features
-        return from_mandel(self.forward_mandel(packed))
+        tensors = from_mandel(self.forward_mandel(packed))
+        return tensors[:, 0] if self.config.outputs == 1 else tensors
 
     def forward_mandel(self, packed: Packed) -> Tensor:
-        """The same as [B, 6] in Mandel's notation."""
+        """The same as [B, K, 6] in Mandel's notation."""
         self._check(packed)
         s = (packed.scalars - self.scalar_mean) / self.scalar_scale  # [N, Cs]
         v = packed.vectors / self.vector_scale  # [N, 3, Cv]
@@ -200,19 +223,31 @@ class DTNet(nn.Module):
         if self.config.edge_channels is not None:
             receiver, b_s, b_v = packed.edges
             edges = (receiver, (b_s - self.edge_mean) / self.edge_scalar_scale, b_v / self.edge_vector_scale)
+        s, v, t = self.input_dropout(s, v, t)
         if self.project is not None:
             s, v, t = (linear(x) for linear, x in zip(self.project, (s, v, t), strict=True))
+        if self.functional is not None and packed.functional is not None:
+            s = s + self.functional(packed.functional)[packed.crystal]
         for block in self.blocks:
             s, v, t = block(s, v, t, edges)
-        a_s = self.scalar_out(s)  # [N, 1]
-        a_v = self.vector_out(v)[..., 0]  # [N, 3]
-        a_t = self.tensor_out(t)[..., 0]  # [N, 6]
+        a_s = self.scalar_out(s)[..., None]  # [N, K, 1]
+        a_v = self.vector_out(v).transpose(1, 2)  # [N, K, 3]
+        a_t = self.tensor_out(t).transpose(1, 2)  # [N, K, 6]
         identity = a_s.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-        atoms = (a_s * identity + mandel_outer(a_v) + a_t) * packed.weights[:, None]  # Eq. 27, [N, 6]
-        six = segment_sum(atoms, packed.crystal, packed.n_crystals)  # [B, 6]
+        atoms = (a_s * identity + mandel_outer(a_v) + a_t) * packed.weights[:, None, None]  # Eq. 27, [N, K, 6]
+        six = segment_sum(atoms.flatten(1), packed.crystal, packed.n_crystals).view(-1, self.config.outputs, 6)
         if packed.projectors is not None:
-            six = torch.einsum("bij,bj->bi", packed.projectors, six)
-        return six * self.output_scale + self.output_mean * identity
+            six = torch.einsum("bij,bkj->bki", packed.projectors, six)
+        return self._scaled(six, identity)
+
+    def _scaled(self, six: Tensor, identity: Tensor) -> Tensor:
+        """Network units to dielectric constants: by the training set's mean and scale, and above the floors."""
+        mean, scale = self.output_mean[:, None], self.output_scale[:, None]  # [K, 1]
+        if self.config.link == "linear":
+            return six * scale + mean * identity
+        floor = six.new_tensor(self.config.floors[: self.config.outputs])[:, None]  # [K, 1]
+        offset = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # zero comes out as the mean
+        return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
 
     def _check(self, packed: Packed) -> None:
         channels = (packed.scalars.shape[-1], packed.vectors.shape[-1], packed.tensors.shape[-1])

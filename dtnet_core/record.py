@@ -9,6 +9,8 @@ import numpy as np
 from pymatgen.core import Structure
 
 TARGETS = ("electronic", "ionic", "total")
+FUNCTIONALS = ("PBE", "PBEsol")
+"""Kinds of labels a joint model tells apart; "PBE" stands for PBE and PBE+U."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,3 +58,13 @@ class Record:
         if target not in TARGETS:
             raise ValueError(f"target is {target!r}; choose one of {', '.join(TARGETS)}")
         return getattr(self, f"eps_{target}")
+
+    def scalar(self, target: str) -> float | None:
+        """Mean diagonal element (Eq. 2) of a target, also where only scalars were published; or None."""
+        tensor = self.tensor(target)
+        if tensor is not None:
+            return float(np.trace(tensor)) / 3
+        known = {t: self.meta.get(f"eps_{t}_poly") for t in ("electronic", "total")}
+        if target != "ionic":
+            return known[target]
+        return None if None in known.values() else known["total"] - known["electronic"]

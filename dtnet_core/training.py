@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from .dataset import CrystalSet
@@ -43,6 +44,8 @@ class TrainConfig:
         on average. Half the default costs 3 to 11 % of validation error (`data/results/schedule.json`).
     patience : int
         Epochs without a better validation error before stopping.
+    ema : float
+        Decay a step of the running mean of the weights that is validated and kept (Polyak averaging); 0 keeps the weights.
     """
 
     learning_rate: float = 1e-4
@@ -52,6 +55,7 @@ class TrainConfig:
     clip: float = 2.0
     max_epochs: int = 300
     patience: int = 200
+    ema: float = 0.0
 
 
 @dataclass
@@ -75,9 +79,27 @@ class FitResult:
 
 
 def mae_ten_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """MAE_ten (Eq. 3) of tensors in Mandel's notation [B, 6]: mean over the six independent components."""
-    difference = (predicted - target).abs()
-    return (difference[:, :3].sum() + _OFF_DIAGONAL * difference[:, 3:].sum()) / (6 * len(target))
+    """MAE_ten (Eq. 3) of tensors in Mandel's notation [..., 6]: mean over the six independent components."""
+    return _components_mean(predicted - target).mean()
+
+
+def _components_mean(difference: Tensor) -> Tensor:
+    """[..., 6] in Mandel's notation -> [...]: mean of the absolute values of the six independent elements."""
+    difference = difference.abs()
+    return (difference[..., :3].sum(-1) + _OFF_DIAGONAL * difference[..., 3:].sum(-1)) / 6
+
+
+def joint_errors(predicted: Tensor, target: Tensor, scalar_only: Tensor | None) -> Tensor:
+    """Error of each crystal and target, the sum of all targets added as one more: [B, K, 6] twice -> [B, K + 1].
+
+    MAE_ten, and where only the mean diagonal is known, half the error of that: what MAE_ten is of an isotropic error.
+    """
+    predicted, target = (torch.cat([x, x.sum(1, keepdim=True)], 1) for x in (predicted, target))
+    errors = _components_mean(predicted - target)
+    if scalar_only is None:
+        return errors
+    isotropic = (predicted - target)[..., :3].mean(-1).abs() / 2
+    return torch.where(scalar_only[:, None], isotropic, errors)
 
 
 def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, model: DTNetConfig | None = None,
@@ -131,7 +153,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     )
     steps = math.ceil(len(train) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    run = _Run(network, optimizer, schedule, order)
+    run = _Run(network, optimizer, schedule, order, config.ema)
     identity = json.dumps(
         [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train)]
     )
@@ -165,17 +187,18 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
 def predict(
     model: DTNet, data: CrystalSet, crystals: np.ndarray | None = None, batch_size: int = 256
 ) -> np.ndarray:
-    """Dielectric tensors [b, 3, 3] float64 of some crystals of a set (default all)."""
+    """Dielectric tensors [b, 3, 3] or [b, K, 3, 3], float64, of some crystals of a set (default all)."""
     rows = torch.arange(len(data)) if crystals is None else torch.as_tensor(crystals)
     model.eval()
     parts = [model(data.batch(chunk)).double().numpy() for chunk in torch.split(rows, batch_size)]
-    return np.concatenate(parts) if parts else np.zeros((0, 3, 3))
+    return np.concatenate(parts) if parts else np.zeros((0, *[model.config.outputs][model.config.outputs == 1 :], 3, 3))
 
 
 class _Run:
     """The state of a training run: everything that a checkpoint holds."""
 
-    def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator):
+    def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator, ema: float):
+        self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
         self.network, self.optimizer, self.schedule, self.order = network, optimizer, schedule, order
         self.epoch, self.best_epoch, self.best = 0, 0, math.inf
         self.best_state = copy.deepcopy(network.state_dict())
@@ -186,11 +209,13 @@ class _Run:
         total = 0.0
         for batch in torch.split(rows[torch.randperm(len(rows), generator=self.order)], config.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = mae_ten_loss(self.network.forward_mandel(data.batch(batch)), data.targets[batch])
+            loss = self.loss(data, batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
             self.optimizer.step()
             self.schedule.step()
+            if self.mean is not None:
+                self.mean.update_parameters(self.network)
             total += loss.item() * len(batch)
         self.epoch += 1
         if not math.isfinite(total):
@@ -199,14 +224,25 @@ class _Run:
             )
         self.history["train"].append(total / len(rows))
 
+    def loss(self, data: CrystalSet, rows: Tensor, network: DTNet | None = None) -> Tensor:
+        """MAE_ten of one target; of several, the mean of their `joint_errors`, each in units of its spread."""
+        network = network or self.network
+        predicted = network.forward_mandel(data.batch(rows))  # [b, K, 6]
+        if predicted.shape[1] == 1:
+            return mae_ten_loss(predicted, data.targets[rows])
+        known = None if data.scalar_only is None else data.scalar_only[rows]
+        scale = torch.cat([network.output_scale, network.output_scale.sum(0, keepdim=True)])  # [K + 1]
+        return (joint_errors(predicted, data.targets[rows], known) / scale).mean()
+
     @torch.inference_mode()
     def validate(self, data: CrystalSet, rows: Tensor) -> None:
-        self.network.eval()
-        loss = mae_ten_loss(self.network.forward_mandel(data.batch(rows)), data.targets[rows]).item()
+        network = self.network if self.mean is None else self.mean.module
+        network.eval()
+        loss = self.loss(data, rows, network).item()
         self.history["validation"].append(loss)
         if loss < self.best:
             self.best, self.best_epoch = loss, self.epoch
-            self.best_state = copy.deepcopy(self.network.state_dict())
+            self.best_state = copy.deepcopy(network.state_dict())
 
     def save(self, path: Path, identity: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +252,7 @@ class _Run:
                 "identity": identity, "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(), "order": self.order.get_state(), "random": torch.get_rng_state(),
                 "epoch": self.epoch, "best_epoch": self.best_epoch, "best": self.best, "best_state": self.best_state,
-                "history": self.history,
+                "history": self.history, "mean": None if self.mean is None else self.mean.state_dict(),
             },
             temporary,
         )  # fmt: skip
@@ -234,6 +270,8 @@ class _Run:
                 f"{path}: belongs to a run with other data, settings or seed; delete it or name another file"
             )
         self.network.load_state_dict(state["network"])
+        if self.mean is not None:
+            self.mean.load_state_dict(state["mean"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.order.set_state(state["order"])

@@ -1,0 +1,47 @@
+"""A positive function of symmetric 3x3 tensors by their eigenvalues, with gradients that exist where they coincide.
+
+A function of the eigenvalues turns with the tensor, so it keeps a model O(3)-equivariant; it keeps a dielectric
+tensor physical (electronic eigenvalues above 1, ionic ones above 0), whatever the network says.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_NEAR = 1e-3  # eigenvalues closer than this count as equal
+
+
+class _SpectralSoftplus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensors: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(tensors)  # [..., 3], [..., 3, 3]
+        images = functional.softplus(values)
+        ctx.save_for_backward(values, vectors, images)
+        return (vectors * images[..., None, :]) @ vectors.transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        values, vectors, images = ctx.saved_tensors
+        slopes = torch.sigmoid(values)
+        gap = values[..., :, None] - values[..., None, :]  # [..., 3, 3]
+        near = gap.abs() < _NEAR
+        quotient = (images[..., :, None] - images[..., None, :]) / torch.where(near, torch.ones_like(gap), gap)
+        loewner = torch.where(near, (slopes[..., :, None] + slopes[..., None, :]) / 2, quotient)
+        inside = vectors.transpose(-1, -2) @ ((gradient + gradient.transpose(-1, -2)) / 2) @ vectors
+        return vectors @ (inside * loewner) @ vectors.transpose(-1, -2)
+
+
+def spectral_softplus(tensors: Tensor) -> Tensor:
+    """softplus(T) of symmetric tensors [..., 3, 3] by their eigenvalues; positive definite.
+
+    The gradient is the Daleckii-Krein formula with Loewner's matrix of divided differences (Bhatia, Matrix Analysis,
+    1997, Theorem V.3.3), so coinciding eigenvalues (cubic and uniaxial crystals) do no harm.
+    """
+    return _SpectralSoftplus.apply(tensors)
+
+
+def inverse_softplus(values: Tensor) -> Tensor:
+    """x with softplus(x) = values, of positive numbers."""
+    return values + torch.log(-torch.expm1(-values))
