@@ -1,0 +1,230 @@
+"""Joint models: one network for the electronic and the ionic tensor, trained on every kind of open label, in ensembles.
+
+The total tensor is their sum. Beside the benchmark's tensors a joint model may learn from PBEsol tensors and from
+crystals with scalars only (`labels`); what it is tested and tuned on are tensors of the benchmark, split as by
+`experiment`, and no relative of a crystal of the test or the validation set is trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .data import Record, crystal_systems, data_sha256
+from .dataset import CrystalSet, build_set
+from .encoder import parse_features, spell_layers
+from .experiment import PAPER_WIDTH, SPLITS, load_clean
+from .files import write_atomic
+from .labels import load_auxiliary, material_groups, without_relatives
+from .metrics import metrics_by_system
+from .readout import DTNetConfig
+from .record import FUNCTIONALS
+from .results import IDENTITY, append_result, load_results, plain, provenance
+from .splits import split_by_group, split_by_record
+from .store import compute_features, default_cache_dir
+from .training import FitResult, TrainConfig, fit, predict
+
+MODEL = "DTNet-joint"
+PARTS = ("electronic", "ionic")
+_CODE_OF_A_RUN = ("dataset", "features", "labels", "layers", "readout", "reduce", "spectral", "splits", "training")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a joint model is made.
+
+    Attributes
+    ----------
+    features : str
+        Encoders and layers, see `encoder.parse_features`.
+    auxiliary : bool
+        Train on PBEsol tensors and on scalars, too (profile "full" only).
+    members : int
+        Networks with seeds of their own whose predictions are averaged.
+    train : TrainConfig
+    options : dict
+        Arguments of `readout.DTNetConfig` other than its channels and outputs.
+    """
+
+    features: str
+    auxiliary: bool = True
+    members: int = 3
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(1e-3, max_epochs=60, patience=60, ema=0.99))
+    options: dict = field(default_factory=lambda: {"width": PAPER_WIDTH, "link": "softplus"})
+
+
+RECIPES = {
+    "default": Recipe("7net-0:0-5+7net-l3i5:0-5"),
+    "best": Recipe("7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"),
+}
+"""Encoders that come with packages, and the best of all open ones."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The benchmark's records, then the auxiliary ones, with their features and labels in memory.
+
+    Attributes
+    ----------
+    records : list of Record
+        All [B]; the first `n_benchmark` are the benchmark's.
+    group : np.ndarray, [B]
+        Number of the material of each record.
+    data : CrystalSet
+    checksum : str
+        SHA-256 of the benchmark's file.
+    """
+
+    records: list[Record]
+    n_benchmark: int
+    group: np.ndarray
+    data: CrystalSet
+    checksum: str
+
+    def split(self, seed: int, kind: str = "record") -> dict[str, np.ndarray]:
+        """Positions "train" (auxiliary records included, no relatives of the others), "val" and "test"."""
+        benchmark = self.records[: self.n_benchmark]
+        drawn = split_by_group(benchmark, seed) if kind == "group" else split_by_record([r.id for r in benchmark], seed)
+        candidates = np.concatenate([drawn["train"], np.arange(self.n_benchmark, len(self.records))])
+        held_out = np.concatenate([drawn["val"], drawn["test"]])
+        return drawn | {"train": without_relatives(candidates, held_out, self.group)}
+
+
+def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None = None,
+              cache_dir: str | Path | None = None, progress: bool = True) -> Task:  # fmt: skip
+    """Read, encode and pack what a recipe trains on; see `data.resolve_data_dir` and `store.compute_features`."""
+    benchmark, checksum = load_clean(profile, data_dir)
+    extra = load_auxiliary(benchmark, data_dir) if recipe.auxiliary and profile == "full" else []
+    records = [*benchmark, *extra]
+    group = _stored_groups(records, cache_dir)
+    features = compute_features(recipe.features, [r.structure for r in records], False, cache_dir, progress)
+    return Task(records, len(benchmark), group, build_set(features, records, PARTS, scalars=True), checksum)
+
+
+def _stored_groups(records: Sequence[Record], cache_dir: str | Path | None) -> np.ndarray:
+    """`material_groups`, which takes a minute for the full data, kept on disk."""
+    names = " ".join([data_sha256(records), *(r.id for r in records)])  # the checksum knows no order
+    digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+    path = Path(cache_dir or default_cache_dir()) / f"materials-{digest}.txt"
+    if path.exists():
+        return np.loadtxt(path, dtype=int, ndmin=1)
+    group = material_groups(records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "\n".join(map(str, group)) + "\n")
+    return group
+
+
+def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: int, member: int = 0,
+               cache_dir: str | Path | None = None, progress: bool = True) -> FitResult:  # fmt: skip
+    """Train one network of an ensemble; a killed one goes on from its checkpoint.
+
+    Parameters
+    ----------
+    recipe, task, split
+        See `load_task` and `Task.split`.
+    seed, member : int
+        Together they draw the initial weights, the order of the batches and the dropout.
+    """
+    shape = DTNetConfig(task.data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
+    here = Path(__file__).parent
+    code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
+    settings = (recipe.features, recipe.train, shape, seed, member, task.checksum, code, *map(bytes, split.values()))
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
+    checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
+    return fit(task.data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)
+
+
+def with_total(parts: np.ndarray) -> np.ndarray:
+    """Electronic and ionic tensors [B, 2, 3, 3] -> with their sum, the total tensors: [B, 3, 3, 3]."""
+    return np.concatenate([parts, parts.sum(1, keepdims=True)], 1)
+
+
+def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record", profile: str = "full",
+              results: str | Path | None = None, cache_dir: str | Path | None = None,
+              data_dir: str | Path | None = None, progress: bool = True) -> list[dict]:  # fmt: skip
+    """Train and test the ensembles of a recipe, one a seed; finished ones are taken from the results file.
+
+    Parameters
+    ----------
+    name : str
+        Of `RECIPES`.
+    seeds : sequence of int
+    split : {"record", "group"}
+    profile : {"mini", "full"}
+    results : path, optional
+        Results file: runs it holds are not repeated, new ones are added.
+
+    Returns
+    -------
+    list of dict
+        Three a seed (electronic, ionic, total), with the keys of a results record.
+    """
+    recipe = RECIPES[name]
+    done = {tuple(r.get(k) for k in IDENTITY): r for r in (load_results(results) if results is not None else [])}
+    keys = {seed: [tuple(_identity(recipe, t, split, seed, profile).values()) for t in (*PARTS, "total")] for seed in seeds}
+    task, found = None, []
+    for seed in seeds:
+        if not all(key in done for key in keys[seed]):
+            task = task or load_task(recipe, profile, data_dir, cache_dir, progress)
+            for run in _one_seed(name, task, seed, split, profile, cache_dir, progress):
+                done[tuple(run[k] for k in IDENTITY)] = run
+                if results is not None:
+                    append_result(results, run)
+        found += [done[key] for key in keys[seed]]
+    return found
+
+
+def _identity(recipe: Recipe, target: str, split: str, seed: int, profile: str) -> dict:
+    encoders = parse_features(recipe.features)
+    names, layers = "+".join(n for n, _ in encoders), "+".join(spell_layers(layers) for _, layers in encoders)
+    return dict(zip(IDENTITY, (target, MODEL, names, layers, split, seed, profile), strict=True))
+
+
+def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_dir, progress) -> list[dict]:
+    started, recipe, split = time.monotonic(), RECIPES[name], task.split(seed, kind)
+    members = [fit_member(recipe, task, split, seed, m, cache_dir, progress) for m in range(recipe.members)]
+    rows, alone = split["test"], []
+    truth = with_total(task.data.target_tensors(rows).double().numpy())
+    each = [with_total(predict(m.model, task.data, rows)) for m in members]  # [B, 3, 3, 3] each
+    mean = np.mean(each, 0)
+    systems = crystal_systems([task.records[i].structure for i in rows])
+    runs = []
+    for k, target in enumerate((*PARTS, "total")):
+        table = metrics_by_system(truth[:, k], mean[:, k], systems)
+        alone = [metrics_by_system(truth[:, k], one[:, k], systems)["all"]["mae_ten"] for one in each]
+        runs.append(plain(
+            _identity(recipe, target, kind, seed, profile)
+            | {f"n_{part}": len(found) for part, found in split.items()}
+            | {key: value for key, value in table["all"].items() if key != "n"}
+            | {"by_system": table, "members": recipe.members, "members_mae_ten": alone,
+               "best_epoch": [m.best_epoch for m in members], "validation_loss": [min(m.history["validation"]) for m in members],
+               "parameters": sum(p.numel() for p in members[0].model.parameters()),
+               "settings": asdict(recipe), "data_sha256": task.checksum,
+               "command": f"python -m dtnet_core.joint --recipe {name} --split {kind} --profile {profile} --seeds {seed}",
+               "wall_s": round(time.monotonic() - started, 1), **provenance()}
+        ))  # fmt: skip
+    return runs
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.joint --help``."""
+    parser = argparse.ArgumentParser(description="Train and test ensembles of joint models; finished runs are skipped.")
+    parser.add_argument("--recipe", nargs="+", default=["default"], choices=tuple(RECIPES))
+    parser.add_argument("--split", default="record", choices=SPLITS)
+    parser.add_argument("--profile", default="full", choices=("mini", "full"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--results", default="data/results/tensors.json")
+    options = parser.parse_args(arguments)
+    for name in options.recipe:
+        for run in run_joint(name, options.seeds, options.split, options.profile, options.results):
+            print(f"{name:8s} {run['target']:10s} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

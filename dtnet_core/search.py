@@ -1,0 +1,128 @@
+"""What helps: each road from the plain joint model measured alone, then an Optuna search; both see validation sets only.
+
+Every trial trains on the training part of the splits of `SEEDS` and is judged by MAE_ten on their validation parts. The
+roads go to `data/results/roads.json`, the search to `data/results/search.json`; what was concluded is in
+`data/results/experiments.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .encoder import parse_features, spell_layers
+from .files import locked
+from .joint import PARTS, Recipe, Task, fit_member, load_task, with_total
+from .metrics import mae_ten
+from .results import load_results, provenance, write_json
+from .training import TrainConfig, predict
+
+SEEDS = (0, 1)
+ALL = "7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"
+PLAIN = Recipe("7net-0:0-5", False, 1, TrainConfig(1e-3, max_epochs=40, patience=40), {"width": (128, 64, 32)})
+"""What every road starts from."""
+
+
+def _with(recipe: Recipe, **changes) -> Recipe:
+    """A recipe with other fields of its own, of its `train` or, for the rest, of its `options`."""
+    own = {k: changes.pop(k) for k in list(changes) if k in Recipe.__dataclass_fields__}
+    train = {k: changes.pop(k) for k in list(changes) if k in TrainConfig.__dataclass_fields__}
+    return replace(recipe, **own, train=replace(recipe.train, **train), options=recipe.options | changes)
+
+
+ROADS: dict[str, dict] = {
+    "plain": {},
+    "labels: PBEsol tensors and scalars": {"auxiliary": True},
+    "encoder: 7net-l3i5 instead": {"features": "7net-l3i5:0-5"},
+    "encoder: nequix-oam-1-pft instead": {"features": "nequix-oam-1-pft:0-4"},
+    "encoder: both 7net": {"features": "7net-0:0-5+7net-l3i5:0-5"},
+    "encoder: all three": {"features": ALL},
+    "output: eigenvalues above their bounds": {"link": "softplus"},
+    "averaged weights": {"ema": 0.99},
+    "dropout 0": {"dropout": 0.0},
+    "dropout 0.4": {"dropout": 0.4},
+    "channel dropout 0.1": {"input_dropout": 0.1},
+    "channel dropout 0.3": {"input_dropout": 0.3},
+    "weight decay 0": {"weight_decay": 0.0},
+    "weight decay 0.5": {"weight_decay": 0.5},
+    "one block": {"blocks": 1},
+    "three blocks": {"blocks": 3},
+    "wider": {"width": (256, 128, 64), "hidden": 256},
+    "batches of 32": {"batch_size": 32},
+    "learning rate 3e-4": {"learning_rate": 3e-4},
+    "learning rate 3e-3": {"learning_rate": 3e-3},
+    "100 epochs": {"max_epochs": 100, "patience": 100},
+    "ensemble of three": {"members": 3},
+}
+"""Name -> what it changes of `PLAIN`."""
+
+
+def validate(recipe: Recipe, task: Task, seeds: Sequence[int] = SEEDS, cache_dir: str | Path | None = None,
+             progress: bool = True) -> dict[str, list[float]]:  # fmt: skip
+    """MAE_ten on the validation set of each seed, by target."""
+    scores: dict[str, list[float]] = {t: [] for t in (*PARTS, "total")}
+    for seed in seeds:
+        split = task.split(seed)
+        split.pop("test")  # not looked at here
+        members = [fit_member(recipe, task, split, seed, m, cache_dir, progress).model for m in range(recipe.members)]
+        found = np.mean([with_total(predict(m, task.data, split["val"])) for m in members], 0)
+        truth = with_total(task.data.target_tensors(split["val"]).double().numpy())
+        for k, target in enumerate(scores):
+            scores[target].append(mae_ten(truth[:, k], found[:, k]))
+    return scores
+
+
+class Pool:
+    """Tasks of any of the encoders of `ALL`, each read once; their records are the same."""
+
+    def __init__(self, auxiliary: bool = True):
+        parts = [f"{name}:{spell_layers(layers)}" for name, layers in parse_features(ALL)]
+        self.tasks = {part: load_task(Recipe(part, auxiliary)) for part in parts}
+
+    def task(self, recipe: Recipe) -> Task:
+        """The task that `joint.load_task` would read for the recipe."""
+        chosen = [self.tasks[part] for part in recipe.features.split("+")]
+        first, sets = chosen[0], [t.data for t in chosen]
+        data = replace(first.data, **{
+            name: torch.cat([getattr(s, name) for s in sets], -1) for name in ("scalars", "vectors", "tensors")
+        })  # fmt: skip
+        if recipe.auxiliary:
+            return replace(first, data=data)
+        return replace(first, data=data, group=first.group[: first.n_benchmark], records=first.records[: first.n_benchmark])
+
+
+def run_roads(names: Sequence[str], results: str | Path, pool: Pool | None = None) -> None:
+    """Measure roads that the results file does not hold yet, one by one."""
+    for name in names:
+        if any(r["road"] == name for r in load_results(results)):
+            continue
+        pool, started = pool or Pool(), time.monotonic()
+        recipe = _with(PLAIN, **ROADS[name])
+        scores = validate(recipe, pool.task(recipe))
+        record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
+                  "data_sha256": pool.tasks[PLAIN.features].checksum, "wall_s": round(time.monotonic() - started, 1),
+                  "command": f"python -m dtnet_core.search {shlex.quote(name)}", **provenance()}  # fmt: skip
+        with locked(Path(results)):
+            write_json(results, [*load_results(results), record])
+        print(name, {k: round(float(np.mean(v)), 4) for k, v in scores.items()}, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.search --help``."""
+    parser = argparse.ArgumentParser(description="Measure what helps, on validation sets; finished parts are skipped.")
+    parser.add_argument("names", nargs="*", metavar="ROAD", help="default: all")
+    parser.add_argument("--results", default="data/results/roads.json")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    run_roads(options.names or list(ROADS), options.results)
+
+
+if __name__ == "__main__":
+    main()
