@@ -103,7 +103,8 @@ def run_roads(names: Sequence[str], results: str | Path, pool: Pool | None = Non
     for name in names:
         if any(r["road"] == name for r in load_results(results)):
             continue
-        pool, started = pool or Pool(), time.monotonic()
+        pool = pool or Pool(any(ROADS[n].get("auxiliary") for n in names))
+        started = time.monotonic()
         recipe = _with(PLAIN, **ROADS[name])
         scores = validate(recipe, pool.task(recipe))
         record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
