@@ -23,6 +23,7 @@ from .experiment import PAPER_WIDTH, SPLITS, load_clean
 from .files import write_atomic
 from .labels import load_auxiliary, material_groups, without_relatives
 from .metrics import metrics_by_system
+from .pretrained import with_total
 from .readout import DTNetConfig
 from .record import FUNCTIONALS
 from .results import IDENTITY, append_result, load_results, plain, provenance
@@ -138,11 +139,6 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
     checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
     return fit(task.data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)
-
-
-def with_total(parts: np.ndarray) -> np.ndarray:
-    """Electronic and ionic tensors [B, 2, 3, 3] -> with their sum, the total tensors: [B, 3, 3, 3]."""
-    return np.concatenate([parts, parts.sum(1, keepdims=True)], 1)
 
 
 def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record", profile: str = "full",

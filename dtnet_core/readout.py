@@ -297,6 +297,29 @@ class DTNet(nn.Module):
         model.load_state_dict(state)
         return model.eval(), metadata
 
+    @staticmethod
+    def from_pretrained(target: str = "total", variant: str = "default"):
+        """The trained ensemble for a target, whose `predict(structures)` gives tensors and uncertainties.
+
+        Parameters
+        ----------
+        target : {"electronic", "ionic", "total"}
+        variant : {"default", "best"}
+            "default" needs encoders that come with packages only; "best" a further package and downloaded weights.
+
+        Returns
+        -------
+        dtnet_core.pretrained.Pretrained
+
+        Raises
+        ------
+        ValueError
+            For a target or variant that there is not.
+        """
+        from .pretrained import Pretrained
+
+        return Pretrained.load(target, variant)
+
 
 def _positive(scale: Tensor) -> Tensor:
     """Replace scales of channels that never vary by one."""

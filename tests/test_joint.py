@@ -7,15 +7,20 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
+from dtnet_core import joint
 from dtnet_core.encoder import encode, load_encoder
 from dtnet_core.features import from_mandel, to_mandel
+from dtnet_core.joint import Recipe, run_joint
 from dtnet_core.labels import material_groups, without_relatives
 from dtnet_core.layers import ChannelDropout
 from dtnet_core.metrics import mae_ten
+from dtnet_core.pretrained import Pretrained, calibrate, spread_ratios
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.record import Record
+from dtnet_core.results import load_results
+from dtnet_core.ship import ship
 from dtnet_core.spectral import inverse_softplus, spectral_softplus
-from dtnet_core.training import joint_errors
+from dtnet_core.training import TrainConfig, joint_errors
 from tests.conftest import CRYSTALS, random_rotation, turn
 from tests.test_readout import random_features
 
@@ -101,3 +106,75 @@ def test_same_material_found_in_any_cell_and_not_trained_on():
         expected[i, j] = expected[j, i] = True
     assert (same == expected).all()
     assert without_relatives(np.array([2, 3, 4, 5]), np.array([0, 1]), group).tolist() == [3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A tiny recipe among the named ones, and a cache for its features and runs."""
+    recipe = Recipe("7net-0:1", False, 3, TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(joint.RECIPES, "small", recipe)
+        yield recipe, tmp_path_factory.mktemp("cache")
+
+
+def test_joint_runs_end_to_end_and_ships(small, tmp_path, crystals):
+    recipe, cache = small
+    results = tmp_path / "results.json"
+    runs = run_joint("small", [0, 1], profile="mini", results=results, cache_dir=cache, progress=False)
+    assert [(r["seed"], r["target"]) for r in runs] == [(s, t) for s in (0, 1) for t in ("electronic", "ionic", "total")]
+    assert load_results(results) == sorted(runs, key=lambda r: (r["target"], r["seed"]))
+    assert run_joint("small", [0, 1], profile="mini", results=results, cache_dir=cache, progress=False) == runs  # stored
+    for run in runs:
+        assert run["mae_ten"] <= np.mean(run["members_mae_ten"]) + 1e-9  # a mean is no worse than its members are on average
+        assert run["members"] == 3 and run["by_system"]["all"]["n"] == run["n_test"]
+    records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, progress=False)
+    assert [r["target"] for r in records] == ["electronic", "ionic", "total"]
+    for record in records:
+        assert record["coverage"] == sorted(record["coverage"]) and record["coverage"][0] >= 0 and record["coverage"][-1] <= 1
+
+    task = joint.load_task(recipe, "mini", cache_dir=cache, progress=False)
+    rows = task.split(0)["test"]
+    total = Pretrained.load("total", "small", tmp_path / "weights").predict([task.records[i].structure for i in rows], cache)
+    reference = np.array([task.records[i].eps_total for i in rows])
+    assert mae_ten(reference, total.tensors) == pytest.approx(runs[2]["mae_ten"], rel=1e-3)  # what ships is what was tested
+    parts = [Pretrained.load(t, "small", tmp_path / "weights").predict(crystals, cache) for t in ("electronic", "ionic", "total")]
+    np.testing.assert_allclose(parts[0].tensors + parts[1].tensors, parts[2].tensors, atol=1e-6)
+    q = -random_rotation(11)
+    turned = Pretrained.load("total", "small", tmp_path / "weights").predict([turn(c, q) for c in crystals], cache)
+    np.testing.assert_allclose(turned.tensors, q @ parts[2].tensors @ q.T, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(turned.std, parts[2].std, rtol=1e-3)
+    assert (parts[2].std > 0).all() and (parts[2].wide >= parts[2].std).all()
+    with pytest.raises(ValueError, match="has small"):
+        Pretrained.load("total", "large", tmp_path / "weights")
+    with pytest.raises(ValueError, match="electronic, ionic, total"):
+        Pretrained.load("magnetic", "small", tmp_path / "weights")
+    (tmp_path / "weights" / "small" / "2.safetensors").unlink()
+    with pytest.raises(ValueError, match="3 networks were calibrated, 2 are there"):
+        Pretrained.load("total", "small", tmp_path / "weights")
+
+
+def test_no_relative_of_a_held_out_crystal_is_trained_on(small):
+    """Also not of the auxiliary records, in any cell, nor within the benchmark."""
+    recipe, cache = small
+    task = joint.load_task(recipe, "mini", cache_dir=cache, progress=False)
+    copies = [replace(r, id=f"copy-{r.id}", structure=r.structure * (1, 1, 2), eps_total=None) for r in task.records[:40]]
+    together = replace(task, records=[*task.records, *copies], group=material_groups([*task.records, *copies]))
+    for seed in range(3):
+        split = together.split(seed)
+        held_out = {together.group[i] for part in ("val", "test") for i in split[part]}
+        assert not held_out & {together.group[i] for i in split["train"]}
+        assert max(*split["val"], *split["test"]) < task.n_benchmark
+        n_copies = (split["train"] >= task.n_benchmark).sum()
+        assert 20 < n_copies == 40 - sum(i < 40 for part in ("val", "test") for i in split[part])
+
+
+def test_intervals_keep_their_promise_on_new_crystals():
+    g = np.random.default_rng(0)
+    truth = np.eye(3) * g.uniform(2, 20, (4000, 1, 1))
+    sigma = 0.05 * truth * g.lognormal(0, 0.7, (4000, 1, 1))
+    centre = truth + np.eye(3) * g.laplace(0, 1, (4000, 1, 1)) * sigma
+    members = np.stack([centre + np.eye(3) * g.normal(0, 1, (4000, 1, 1)) * sigma for _ in range(4)])
+    fitted = calibrate(members[:, :2000], truth[:2000])
+    ratios = spread_ratios(members[:, 2000:], truth[2000:], fitted["base"])
+    for level in (0.68, 0.9):
+        assert (ratios <= fitted[str(level)]).mean() == pytest.approx(level, abs=0.03)

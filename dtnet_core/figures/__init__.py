@@ -10,6 +10,7 @@ from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
 from .models import layer_ablation, learning_curve, parity, system_bars
+from .search import reliability, road_changes
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
 
@@ -28,6 +29,8 @@ __all__ = [
     "letter_panels",
     "measured_parity",
     "parity",
+    "reliability",
+    "road_changes",
     "save",
     "scaling",
     "style",

@@ -1,0 +1,139 @@
+"""Trained ensembles that ship with the kit: tensors and calibrated uncertainties for any crystal.
+
+`data/weights/<variant>/` holds the networks of a recipe of `joint` for the split of seed 0, as safetensors, and
+`calibration.json`; `data/weights/README.md` is the model card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+
+from .metrics import scalar_constant
+from .readout import DTNet
+from .record import TARGETS
+from .store import compute_features
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
+COVERAGES = (0.68, 0.90)
+"""Share of crystals in the two intervals of a `Prediction`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an ensemble says of B crystals.
+
+    Attributes
+    ----------
+    tensors : np.ndarray, [B, 3, 3]
+        Dielectric tensors (dimensionless), each in the Cartesian frame of its structure.
+    std : np.ndarray, [B]
+        Half width of the interval that holds the true dielectric constant (mean diagonal element) of 68 % of crystals.
+    wide : np.ndarray, [B]
+        The same for 90 %.
+    members : np.ndarray, [M, B, 3, 3]
+        Of each network.
+    """
+
+    tensors: np.ndarray
+    std: np.ndarray
+    wide: np.ndarray
+    members: np.ndarray
+
+
+def with_total(parts: np.ndarray) -> np.ndarray:
+    """Electronic and ionic tensors [..., 2, 3, 3] -> with their sum, the total tensors: [..., 3, 3, 3]."""
+    return np.concatenate([parts, parts.sum(-3, keepdims=True)], -3)
+
+
+def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
+    """What intervals are proportional to: deviation among members and a share `base` of the constant, [M, B, 3, 3] -> [B]."""
+    constants = np.array([scalar_constant(m) for m in members])  # [M, B]
+    return np.hypot(constants.std(0, ddof=1), base * constants.mean(0))
+
+
+def spread_ratios(members: np.ndarray, truth: np.ndarray, base: float) -> np.ndarray:
+    """[B]: error of the constant in units of `raw_spread`; its quantiles are the factors of the intervals."""
+    return np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)) / raw_spread(members, base)
+
+
+def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float] = COVERAGES) -> dict[str, float]:
+    """Fit `base` and the factors of the intervals on crystals that no member was trained on.
+
+    Parameters
+    ----------
+    members : np.ndarray, [M, B, 3, 3]
+    truth : np.ndarray, [B, 3, 3]
+    coverages : sequence of float
+
+    Returns
+    -------
+    dict
+        `base` (the largest Laplace likelihood of the errors), and for each coverage, as text, the factor that split
+        conformal prediction gives (Papadopoulos et al., ECML 2002): a quantile of `spread_ratios`.
+    """
+
+    def cost(base: float) -> float:
+        return float(np.log(raw_spread(members, base)).mean() + np.log(spread_ratios(members, truth, base).mean()))
+
+    base = float(min(np.geomspace(0.005, 0.5, 41), key=cost))
+    ratios = np.sort(spread_ratios(members, truth, base))
+    n = len(ratios)
+    return {"base": base} | {str(c): float(ratios[min(int(np.ceil(c * (n + 1))), n) - 1]) for c in coverages}
+
+
+class Pretrained:
+    """An ensemble for one target. Make it with `DTNet.from_pretrained`.
+
+    Examples
+    --------
+    >>> found = DTNet.from_pretrained("total").predict([structure])      # doctest: +SKIP
+    >>> found.tensors[0], found.std[0]                                   # doctest: +SKIP
+    """
+
+    def __init__(self, target: str, networks: Sequence[DTNet], features: str, calibration: dict[str, float]):
+        self.target, self.networks, self.features, self.calibration = target, list(networks), features, calibration
+
+    @classmethod
+    def load(cls, target: str = "total", variant: str = "default", folder: str | Path | None = None) -> Pretrained:
+        """Read an ensemble; see `DTNet.from_pretrained`."""
+        if target not in TARGETS:
+            raise ValueError(f"target is {target!r}; choose one of {', '.join(TARGETS)}")
+        root = Path(folder or WEIGHTS)
+        known = sorted(p.parent.name for p in root.glob("*/calibration.json"))
+        if variant not in known:
+            raise ValueError(f"there are no weights of variant {variant!r} in {root}; it has {', '.join(known) or 'none'}")
+        about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
+        found = [DTNet.load(path) for path in sorted((root / variant).glob("*.safetensors"))]
+        if len(found) != about["members"]:
+            raise ValueError(f"{root / variant}: {about['members']} networks were calibrated, {len(found)} are there")
+        return cls(target, [network for network, _ in found], about["features"], about["targets"][target])
+
+    def predict(self, structures: Sequence[Structure], cache_dir: str | Path | None = None,
+                progress: bool = True) -> Prediction:  # fmt: skip
+        """Dielectric tensors of crystals with their uncertainty.
+
+        Parameters
+        ----------
+        structures : sequence of pymatgen Structure
+        cache_dir : path, optional
+            Where features are kept, default `store.default_cache_dir()`.
+        progress : bool
+
+        Raises
+        ------
+        dtnet_core.structures.InvalidStructureError
+            For a structure that cannot be encoded; its position and the reason are named.
+        """
+        features = compute_features(self.features, structures, False, cache_dir, progress)
+        with torch.inference_mode():
+            parts = [np.concatenate([n(f).double().numpy() for f in features]) for n in self.networks]
+        members = with_total(np.array(parts).reshape(len(parts), -1, 2, 3, 3))[:, :, TARGETS.index(self.target)]
+        spread = raw_spread(members, self.calibration["base"])
+        return Prediction(members.mean(0), *(self.calibration[str(c)] * spread for c in COVERAGES), members)
