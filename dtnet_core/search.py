@@ -20,13 +20,12 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from .encoder import parse_features, spell_layers
 from .files import locked
 from .joint import PARTS, RECIPES, Recipe, Task, fit_member, load_task
 from .metrics import mae_ten
 from .pretrained import with_total
 from .results import load_results, provenance, write_json
-from .store import default_cache_dir
+from .store import compute_features, default_cache_dir
 from .training import TrainConfig, predict
 
 SEEDS = (0, 1)
@@ -88,22 +87,26 @@ def validate(recipe: Recipe, task: Task, seeds: Sequence[int] = SEEDS, cache_dir
 
 
 class Pool:
-    """Tasks of any of the encoders of `ALL`, each read once; their records are the same."""
+    """The task of all encoders together, read once, and those of some of them as parts of it."""
 
     def __init__(self, auxiliary: bool = True):
-        parts = [f"{name}:{spell_layers(layers)}" for name, layers in parse_features(ALL)]
-        self.tasks = {part: load_task(Recipe(part, auxiliary)) for part in parts}
+        self.all = load_task(Recipe(ALL, auxiliary))
+        self.parts = ALL.split("+")
+        one = [self.all.records[0].structure]
+        sizes = np.array([compute_features(part, one)[0].channels for part in self.parts])  # [parts, 3]
+        self.ends = sizes.cumsum(0)
+        self.starts = self.ends - sizes
 
     def task(self, recipe: Recipe) -> Task:
         """The task that `joint.load_task` would read for the recipe."""
-        chosen = [self.tasks[part] for part in recipe.features.split("+")]
-        first, sets = chosen[0], [t.data for t in chosen]
-        data = replace(first.data, **{
-            name: torch.cat([getattr(s, name) for s in sets], -1) for name in ("scalars", "vectors", "tensors")
-        })  # fmt: skip
-        if recipe.auxiliary:
-            return replace(first, data=data)
-        return replace(first, data=data, group=first.group[: first.n_benchmark], records=first.records[: first.n_benchmark])
+        chosen = [self.parts.index(part) for part in recipe.features.split("+")]
+        data = self.all.data
+        if len(chosen) < len(self.parts):
+            columns = [np.concatenate([np.arange(self.starts[i, rank], self.ends[i, rank]) for i in chosen]) for rank in range(3)]
+            blocks = {name: getattr(data, name)[..., c].contiguous() for name, c in zip(("scalars", "vectors", "tensors"), columns, strict=True)}
+            data = replace(data, **blocks)
+        n = len(self.all.records) if recipe.auxiliary else self.all.n_benchmark
+        return replace(self.all, data=data, group=self.all.group[:n], records=self.all.records[:n])
 
 
 def run_roads(names: Sequence[str], results: str | Path, pool: Pool | None = None) -> None:
@@ -116,7 +119,7 @@ def run_roads(names: Sequence[str], results: str | Path, pool: Pool | None = Non
         recipe = _with(PLAIN, **ROADS[name])
         scores = validate(recipe, pool.task(recipe))
         record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
-                  "data_sha256": pool.tasks[PLAIN.features].checksum, "wall_s": round(time.monotonic() - started, 1),
+                  "data_sha256": pool.all.checksum, "wall_s": round(time.monotonic() - started, 1),
                   "command": f"python -m dtnet_core.search {shlex.quote(name)}", **provenance()}  # fmt: skip
         with locked(Path(results)):
             write_json(results, [*load_results(results), record])
