@@ -44,6 +44,8 @@ def _with(recipe: Recipe, **changes) -> Recipe:
     return replace(recipe, **own, train=replace(recipe.train, **train), options=recipe.options | changes)
 
 
+_TOGETHER = {"features": ALL, "auxiliary": True, "link": "softplus", "ema": 0.99}
+
 ROADS: dict[str, dict] = {
     "plain": {},
     "labels: PBEsol tensors and scalars": {"auxiliary": True},
@@ -67,6 +69,11 @@ ROADS: dict[str, dict] = {
     "learning rate 3e-3": {"learning_rate": 3e-3},
     "100 epochs": {"max_epochs": 100, "patience": 100},
     "ensemble of three": {"members": 3},
+    "together": _TOGETHER,
+    "together, encoders from packages": _TOGETHER | {"features": "7net-0:0-5+7net-l3i5:0-5"},
+    "together, without labels": _TOGETHER | {"auxiliary": False},
+    "together, channel dropout 0.2": _TOGETHER | {"input_dropout": 0.2},
+    "together, wider": _TOGETHER | {"width": (256, 128, 64), "hidden": 256},
 }
 """Name -> what it changes of `PLAIN`."""
 
