@@ -57,7 +57,7 @@ class Recipe:
     auxiliary: bool = True
     members: int = 3
     train: TrainConfig = field(default_factory=lambda: TrainConfig(1e-3, max_epochs=60, patience=60, ema=0.99))
-    options: dict = field(default_factory=lambda: {"width": PAPER_WIDTH, "link": "softplus"})
+    options: dict = field(default_factory=lambda: {"width": PAPER_WIDTH, "link": "clip"})
 
 
 RECIPES = {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .features import Features, Packed, from_mandel, mandel_outer, to_mandel
 from .layers import MLP, ChannelDropout, GatedMLP, safe_norm
 from .reduce import segment_sum
-from .spectral import inverse_softplus, spectral_softplus
+from .spectral import inverse_softplus, spectral_clip, spectral_softplus
 
 
 class EquivariantBlock(nn.Module):
@@ -96,8 +96,9 @@ class DTNetConfig:
         they are most of a small training set, a value like 0.1 keeps predictions for other crystals near isotropic.
     outputs : int
         Tensors predicted at once: K of them make the result [B, K, 3, 3].
-    link : {"linear", "softplus"}
-        "softplus" makes eigenvalues exceed `floors`, one a tensor (1 for electronic, 0 for ionic ones).
+    link : {"linear", "clip", "softplus"}
+        What keeps eigenvalues above `floors`, one a tensor (1 for electronic, 0 for ionic ones): nothing; "clip", when not
+        training, the nearest tensor with such eigenvalues; "softplus", in training too, a smooth function of them.
     functionals : int
         Density functionals that the labels come from, told apart by a learned shift of the scalars; see `Packed.functional`.
     input_dropout : float
@@ -134,8 +135,8 @@ class DTNet(nn.Module):
 
     def __init__(self, config: DTNetConfig):
         super().__init__()
-        if config.link not in ("linear", "softplus"):
-            raise ValueError(f"link is {config.link!r}; choose linear or softplus")
+        if config.link not in ("linear", "clip", "softplus"):
+            raise ValueError(f"link is {config.link!r}; choose linear, clip or softplus")
         self.config = config
         cs, cv, ct = config.channels
         self.register_buffer("scalar_mean", torch.zeros(cs))
@@ -243,9 +244,12 @@ class DTNet(nn.Module):
     def _scaled(self, six: Tensor, identity: Tensor) -> Tensor:
         """Network units to dielectric constants: by the training set's mean and scale, and above the floors."""
         mean, scale = self.output_mean[:, None], self.output_scale[:, None]  # [K, 1]
-        if self.config.link == "linear":
-            return six * scale + mean * identity
+        linear = six * scale + mean * identity
+        if self.config.link == "linear" or (self.config.link == "clip" and self.training):
+            return linear
         floor = six.new_tensor(self.config.floors[: self.config.outputs])[:, None]  # [K, 1]
+        if self.config.link == "clip":
+            return to_mandel(spectral_clip(from_mandel(linear - floor * identity))) + floor * identity
         offset = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # zero comes out as the mean
         return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
 

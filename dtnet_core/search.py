@@ -44,7 +44,7 @@ def _with(recipe: Recipe, **changes) -> Recipe:
     return replace(recipe, **own, train=replace(recipe.train, **train), options=recipe.options | changes)
 
 
-_TOGETHER = {"features": ALL, "auxiliary": True, "link": "softplus", "ema": 0.99}
+_TOGETHER = {"features": ALL, "auxiliary": True, "link": "clip", "ema": 0.99}
 
 ROADS: dict[str, dict] = {
     "plain": {},
@@ -53,7 +53,8 @@ ROADS: dict[str, dict] = {
     "encoder: nequix-oam-1-pft instead": {"features": "nequix-oam-1-pft:0-4"},
     "encoder: both 7net": {"features": "7net-0:0-5+7net-l3i5:0-5"},
     "encoder: all three": {"features": ALL},
-    "output: eigenvalues above their bounds": {"link": "softplus"},
+    "output: eigenvalues above their bounds by softplus": {"link": "softplus"},
+    "output: eigenvalues clipped to their bounds": {"link": "clip"},
     "averaged weights": {"ema": 0.99},
     "dropout 0": {"dropout": 0.0},
     "dropout 0.4": {"dropout": 0.4},
@@ -70,10 +71,10 @@ ROADS: dict[str, dict] = {
     "100 epochs": {"max_epochs": 100, "patience": 100},
     "ensemble of three": {"members": 3},
     "together": _TOGETHER,
+    "together, nequix-oam-1-pft only": _TOGETHER | {"features": "nequix-oam-1-pft:0-4"},
+    "together, channel dropout 0.2": _TOGETHER | {"input_dropout": 0.2},
     "together, encoders from packages": _TOGETHER | {"features": "7net-0:0-5+7net-l3i5:0-5"},
     "together, without labels": _TOGETHER | {"auxiliary": False},
-    "together, channel dropout 0.2": _TOGETHER | {"input_dropout": 0.2},
-    "together, wider": _TOGETHER | {"width": (256, 128, 64), "hidden": 256},
 }
 """Name -> what it changes of `PLAIN`."""
 

@@ -1,4 +1,4 @@
-"""A positive function of symmetric 3x3 tensors by their eigenvalues, with gradients that exist where they coincide.
+"""Positive functions of symmetric 3x3 tensors by their eigenvalues.
 
 A function of the eigenvalues turns with the tensor, so it keeps a model O(3)-equivariant; it keeps a dielectric
 tensor physical (electronic eigenvalues above 1, ionic ones above 0), whatever the network says.
@@ -31,6 +31,12 @@ class _SpectralSoftplus(torch.autograd.Function):
         loewner = torch.where(near, (slopes[..., :, None] + slopes[..., None, :]) / 2, quotient)
         inside = vectors.transpose(-1, -2) @ ((gradient + gradient.transpose(-1, -2)) / 2) @ vectors
         return vectors @ (inside * loewner) @ vectors.transpose(-1, -2)
+
+
+def spectral_clip(tensors: Tensor) -> Tensor:
+    """The nearest (Frobenius) positive semidefinite tensors of symmetric ones, [..., 3, 3]; not for training."""
+    values, vectors = torch.linalg.eigh(tensors)
+    return (vectors * values.clamp_min(0)[..., None, :]) @ vectors.transpose(-1, -2)
 
 
 def spectral_softplus(tensors: Tensor) -> Tensor:

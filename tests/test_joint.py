@@ -38,15 +38,16 @@ def test_spectral_softplus_turns_and_has_a_gradient_where_eigenvalues_coincide()
         assert torch.autograd.gradcheck(symmetric, to_mandel(tensor.detach()).requires_grad_(True), eps=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("link", ["clip", "softplus"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_joint_network_is_equivariant_and_physical(dtype):
+def test_joint_network_is_equivariant_and_physical(dtype, link):
     """Encoder and readout together, with every option of a joint model."""
     encoder = load_encoder("7net-0")
     crystals = [make() for make in CRYSTALS.values()]
     q = -random_rotation(4)
     torch.manual_seed(0)
     before = encode(encoder, crystals, 4)
-    config = DTNetConfig(before.channels, width=(24, 12, 8), outputs=2, link="softplus", functionals=2, input_dropout=0.1)
+    config = DTNetConfig(before.channels, width=(24, 12, 8), outputs=2, link=link, functionals=2, input_dropout=0.1)
     network = DTNet(config).to(dtype).eval()
     torch.nn.init.normal_(network.functional.weight)
     network.fit_scales(before.pack(), torch.eye(3).expand(4, 2, 3, 3) * torch.tensor([2.0, 8.0, 5.0, 3.0]).view(4, 1, 1, 1))
@@ -56,7 +57,7 @@ def test_joint_network_is_equivariant_and_physical(dtype):
         turned = network(cast(encode(encoder, [turn(c, q) for c in crystals], 4))).numpy()
     np.testing.assert_allclose(turned, q @ tensors @ q.T, atol=3e-5 * np.abs(tensors).max())  # the encoder's float32
     eigenvalues = np.linalg.eigvalsh(tensors)
-    assert (eigenvalues[:, 0] >= 1).all() and (eigenvalues[:, 1] >= 0).all()
+    assert (eigenvalues[:, 0] >= 1 - 1e-5).all() and (eigenvalues[:, 1] >= -1e-5).all()
     assert np.ptp(eigenvalues[1:], axis=-1).min() > 1e-3
 
 
