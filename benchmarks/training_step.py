@@ -26,7 +26,7 @@ class KitEpoch:
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=config.betas,
                                       weight_decay=config.weight_decay, fused=True)  # fmt: skip
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
-        self.run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(0), config.ema)
+        self.run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(0), config)
 
     def __call__(self) -> None:
         self.run.one_epoch(self.data, self.rows, self.config)

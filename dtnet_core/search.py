@@ -62,6 +62,8 @@ ROADS: dict[str, dict] = {
     "channel dropout 0.3": {"input_dropout": 0.3},
     "weight decay 0": {"weight_decay": 0.0},
     "weight decay 0.5": {"weight_decay": 0.5},
+    "electronic error counts double": {"weights": (2.0, 1.0, 1.0)},
+    "dropout 0.1": {"dropout": 0.1},
     "one block": {"blocks": 1},
     "three blocks": {"blocks": 3},
     "wider": {"width": (256, 128, 64), "hidden": 256},

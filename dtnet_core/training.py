@@ -44,6 +44,8 @@ class TrainConfig:
         on average. Half the default costs 3 to 11 % of validation error (`data/results/schedule.json`).
     patience : int
         Epochs without a better validation error before stopping.
+    weights : tuple of float
+        Of several targets and, last, of their sum in the loss; empty: equal.
     ema : float
         Decay a step of the running mean of the weights that is validated and kept (Polyak averaging); 0 keeps the weights.
     """
@@ -55,6 +57,7 @@ class TrainConfig:
     clip: float = 2.0
     max_epochs: int = 300
     patience: int = 200
+    weights: tuple[float, ...] = ()
     ema: float = 0.0
 
 
@@ -153,7 +156,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     )
     steps = math.ceil(len(train) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    run = _Run(network, optimizer, schedule, order, config.ema)
+    run = _Run(network, optimizer, schedule, order, config)
     identity = json.dumps(
         [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train)]
     )
@@ -197,8 +200,9 @@ def predict(
 class _Run:
     """The state of a training run: everything that a checkpoint holds."""
 
-    def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator, ema: float):
-        self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+    def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator, config: TrainConfig):
+        self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
+        self.weights = config.weights
         self.network, self.optimizer, self.schedule, self.order = network, optimizer, schedule, order
         self.epoch, self.best_epoch, self.best = 0, 0, math.inf
         self.best_state = copy.deepcopy(network.state_dict())
@@ -232,7 +236,8 @@ class _Run:
             return mae_ten_loss(predicted, data.targets[rows])
         known = None if data.scalar_only is None else data.scalar_only[rows]
         scale = torch.cat([network.output_scale, network.output_scale.sum(0, keepdim=True)])  # [K + 1]
-        return (joint_errors(predicted, data.targets[rows], known) / scale).mean()
+        weights = scale.new_tensor(self.weights or [1.0] * len(scale))
+        return (joint_errors(predicted, data.targets[rows], known) * (weights / weights.mean() / scale)).mean()
 
     @torch.inference_mode()
     def validate(self, data: CrystalSet, rows: Tensor) -> None:
