@@ -11,10 +11,11 @@ import argparse
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .data import Record, crystal_systems, data_sha256
 from .dataset import CrystalSet, build_set
@@ -24,7 +25,7 @@ from .files import write_atomic
 from .labels import load_auxiliary, material_groups, without_relatives
 from .metrics import metrics_by_system
 from .pretrained import with_total
-from .readout import DTNetConfig
+from .readout import DTNet, DTNetConfig
 from .record import FUNCTIONALS
 from .results import IDENTITY, append_result, load_results, plain, provenance
 from .splits import split_by_group, split_by_record
@@ -42,29 +43,32 @@ class Recipe:
 
     Attributes
     ----------
-    features : str
-        Encoders and layers, see `encoder.parse_features`.
+    members : tuple of str
+        Encoders and layers of each network of the ensemble (see `encoder.parse_features`); the predictions are averaged.
     auxiliary : bool
         Train on PBEsol tensors and on scalars, too (profile "full" only).
-    members : int
-        Networks with seeds of their own whose predictions are averaged.
     train : TrainConfig
     options : dict
         Arguments of `readout.DTNetConfig` other than its channels and outputs.
     """
 
-    features: str
+    members: tuple[str, ...]
     auxiliary: bool = True
-    members: int = 3
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(1e-3, max_epochs=60, patience=60, ema=0.99))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(1e-3, max_epochs=40, patience=40, ema=0.99))
     options: dict = field(default_factory=lambda: {"width": PAPER_WIDTH, "link": "clip"})
 
+    @property
+    def features(self) -> str:
+        """All encoders and layers of its members, each once."""
+        return "+".join(dict.fromkeys(part for member in self.members for part in member.split("+")))
 
+
+_SEVENNET, _WIDE, _NEQUIX = "7net-0:0-5", "7net-l3i5:0-5", "nequix-oam-1-pft:0-4"
 RECIPES = {
-    "default": Recipe("7net-0:0-5+7net-l3i5:0-5"),
-    "best": Recipe("7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"),
+    "default": Recipe((_SEVENNET, _WIDE, f"{_SEVENNET}+{_WIDE}")),
+    "best": Recipe((_NEQUIX, f"{_SEVENNET}+{_NEQUIX}", f"{_WIDE}+{_NEQUIX}", f"{_SEVENNET}+{_WIDE}+{_NEQUIX}")),
 }
-"""Encoders that come with packages, and the best of all open ones."""
+"""With encoders that come with packages, and with the best of all open ones."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Task:
     group : np.ndarray, [B]
         Number of the material of each record.
     data : CrystalSet
+    parts : dict of str to three slices
+        Where each encoder's scalar, vector and tensor channels are in `data`.
     checksum : str
         SHA-256 of the benchmark's file.
     """
@@ -86,7 +92,17 @@ class Task:
     n_benchmark: int
     group: np.ndarray
     data: CrystalSet
+    parts: dict[str, tuple[slice, slice, slice]]
     checksum: str
+
+    def of(self, features: str) -> CrystalSet:
+        """`data` with the channels of some of its encoders only; without a copy when these are all, in order."""
+        if features == "+".join(self.parts):
+            return self.data
+        chosen = [self.parts[part] for part in features.split("+")]
+        names = ("scalars", "vectors", "tensors")
+        blocks = {n: torch.cat([getattr(self.data, n)[..., c[rank]] for c in chosen], -1) for rank, n in enumerate(names)}
+        return replace(self.data, **blocks)
 
     def split(self, seed: int, kind: str = "record") -> dict[str, np.ndarray]:
         """Positions "train" (auxiliary records included, no relatives of the others), "val" and "test"."""
@@ -105,7 +121,17 @@ def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None
     records = [*benchmark, *extra]
     group = _stored_groups(records, cache_dir)
     features = compute_features(recipe.features, [r.structure for r in records], False, cache_dir, progress)
-    return Task(records, len(benchmark), group, build_set(features, records, PARTS, scalars=True), checksum)
+    data = build_set(features, records, PARTS, scalars=True)
+    return Task(records, len(benchmark), group, data, _channels(recipe.features, records[0], cache_dir), checksum)
+
+
+def _channels(features: str, record: Record, cache_dir: str | Path | None) -> dict[str, tuple[slice, slice, slice]]:
+    found, ends = {}, (0, 0, 0)
+    for part in features.split("+"):
+        starts, sizes = ends, compute_features(part, [record.structure], False, cache_dir, False)[0].channels
+        ends = tuple(a + n for a, n in zip(starts, sizes, strict=True))
+        found[part] = tuple(map(slice, starts, ends))
+    return found
 
 
 def _stored_groups(records: Sequence[Record], cache_dir: str | Path | None) -> np.ndarray:
@@ -132,13 +158,21 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     seed, member : int
         Together they draw the initial weights, the order of the batches and the dropout.
     """
-    shape = DTNetConfig(task.data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
+    features = recipe.members[member]
+    data = task.of(features)
+    shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
     here = Path(__file__).parent
     code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
-    settings = (recipe.features, recipe.train, shape, seed, member, task.checksum, code, *map(bytes, split.values()))
+    settings = (features, task.parts, recipe.train, shape, seed, member, task.checksum, code, *map(bytes, split.values()))
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
     checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
-    return fit(task.data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)
+    return fit(data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)
+
+
+def predict_members(networks: Sequence[DTNet], recipe: Recipe, task: Task, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Electronic, ionic and total tensors of some crystals by each network [M, b, 3, 3, 3], and the true ones [b, 3, 3, 3]."""
+    found = [with_total(predict(n, task.of(f), rows)) for n, f in zip(networks, recipe.members, strict=True)]
+    return np.stack(found), with_total(task.data.target_tensors(rows).double().numpy())
 
 
 def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record", profile: str = "full",
@@ -184,11 +218,10 @@ def _identity(recipe: Recipe, target: str, split: str, seed: int, profile: str) 
 
 def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_dir, progress) -> list[dict]:
     started, recipe, split = time.monotonic(), RECIPES[name], task.split(seed, kind)
-    members = [fit_member(recipe, task, split, seed, m, cache_dir, progress) for m in range(recipe.members)]
-    rows, alone = split["test"], []
-    truth = with_total(task.data.target_tensors(rows).double().numpy())
-    each = [with_total(predict(m.model, task.data, rows)) for m in members]  # [B, 3, 3, 3] each
-    mean = np.mean(each, 0)
+    members = [fit_member(recipe, task, split, seed, m, cache_dir, progress) for m in range(len(recipe.members))]
+    rows = split["test"]
+    each, truth = predict_members([m.model for m in members], recipe, task, rows)
+    mean = each.mean(0)  # [b, 3, 3, 3]
     systems = crystal_systems([task.records[i].structure for i in rows])
     runs = []
     for k, target in enumerate((*PARTS, "total")):
@@ -198,9 +231,9 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
             _identity(recipe, target, kind, seed, profile)
             | {f"n_{part}": len(found) for part, found in split.items()}
             | {key: value for key, value in table["all"].items() if key != "n"}
-            | {"by_system": table, "members": recipe.members, "members_mae_ten": alone,
+            | {"by_system": table, "members": list(recipe.members), "members_mae_ten": alone,
                "best_epoch": [m.best_epoch for m in members], "validation_loss": [min(m.history["validation"]) for m in members],
-               "parameters": sum(p.numel() for p in members[0].model.parameters()),
+               "parameters": sum(p.numel() for m in members for p in m.model.parameters()),
                "settings": asdict(recipe), "data_sha256": task.checksum,
                "command": f"python -m dtnet_core.joint --recipe {name} --split {kind} --profile {profile} --seeds {seed}",
                "wall_s": round(time.monotonic() - started, 1), **provenance()}

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
+from .features import Features, concatenate_channels
 from .metrics import scalar_constant
 from .readout import DTNet
 from .record import TARGETS
@@ -97,8 +98,8 @@ class Pretrained:
     >>> found.tensors[0], found.std[0]                                   # doctest: +SKIP
     """
 
-    def __init__(self, target: str, networks: Sequence[DTNet], features: str, calibration: dict[str, float]):
-        self.target, self.networks, self.features, self.calibration = target, list(networks), features, calibration
+    def __init__(self, target: str, networks: Sequence[DTNet], features: Sequence[str], calibration: dict[str, float]):
+        self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
 
     @classmethod
     def load(cls, target: str = "total", variant: str = "default", folder: str | Path | None = None) -> Pretrained:
@@ -111,9 +112,9 @@ class Pretrained:
             raise ValueError(f"there are no weights of variant {variant!r} in {root}; it has {', '.join(known) or 'none'}")
         about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
         found = [DTNet.load(path) for path in sorted((root / variant).glob("*.safetensors"))]
-        if len(found) != about["members"]:
-            raise ValueError(f"{root / variant}: {about['members']} networks were calibrated, {len(found)} are there")
-        return cls(target, [network for network, _ in found], about["features"], about["targets"][target])
+        if [metadata["features"] for _, metadata in found] != about["members"]:
+            raise ValueError(f"{root / variant}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
+        return cls(target, [network for network, _ in found], about["members"], about["targets"][target])
 
     def predict(self, structures: Sequence[Structure], cache_dir: str | Path | None = None,
                 progress: bool = True) -> Prediction:  # fmt: skip
@@ -131,9 +132,25 @@ class Pretrained:
         dtnet_core.structures.InvalidStructureError
             For a structure that cannot be encoded; its position and the reason are named.
         """
-        features = compute_features(self.features, structures, False, cache_dir, progress)
-        with torch.inference_mode():
-            parts = [np.concatenate([n(f).double().numpy() for f in features]) for n in self.networks]
-        members = with_total(np.array(parts).reshape(len(parts), -1, 2, 3, 3))[:, :, TARGETS.index(self.target)]
+        found = {
+            part: compute_features(part, structures, False, cache_dir, progress)
+            for part in dict.fromkeys("+".join(self.features).split("+"))
+        }
+        members = self.predict_features(found)[:, :, TARGETS.index(self.target)]
         spread = raw_spread(members, self.calibration["base"])
         return Prediction(members.mean(0), *(self.calibration[str(c)] * spread for c in COVERAGES), members)
+
+    def predict_features(self, found: Mapping[str, Sequence[Features]]) -> np.ndarray:
+        """Electronic, ionic and total tensors [M, B, 3, 3, 3] by each network, from the features of each encoder.
+
+        Parameters
+        ----------
+        found : mapping of str to sequence of Features
+            For each "encoder:layers" of `features`, one a crystal.
+        """
+        parts = []
+        with torch.inference_mode():
+            for network, text in zip(self.networks, self.features, strict=True):
+                crystals = zip(*(found[part] for part in text.split("+")), strict=True)
+                parts.append(np.concatenate([network(concatenate_channels(c)).double().numpy() for c in crystals]))
+        return with_total(np.array(parts).reshape(len(parts), -1, 2, 3, 3))

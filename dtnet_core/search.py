@@ -21,38 +21,37 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from .files import locked
-from .joint import PARTS, RECIPES, Recipe, Task, fit_member, load_task
+from .joint import PARTS, RECIPES, Recipe, Task, fit_member, load_task, predict_members
 from .metrics import mae_ten
-from .pretrained import with_total
 from .results import load_results, provenance, write_json
-from .store import compute_features, default_cache_dir
-from .training import TrainConfig, predict
+from .store import default_cache_dir
+from .training import TrainConfig
 
 SEEDS = (0, 1)
 ALL = "7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"
-PLAIN = Recipe("7net-0:0-5", False, 1, TrainConfig(1e-3, max_epochs=40, patience=40), {"width": (128, 64, 32)})
+PLAIN = Recipe(("7net-0:0-5",), False, TrainConfig(1e-3, max_epochs=40, patience=40), {"width": (128, 64, 32)})
 """What every road starts from."""
 
 SEARCH_TRAIN = TrainConfig(max_epochs=30, patience=30)
 """Length of the search's trainings; shorter than the final ones."""
 
 
-def _with(recipe: Recipe, **changes) -> Recipe:
+def changed(recipe: Recipe, **changes) -> Recipe:
     """A recipe with other fields of its own, of its `train` or, for the rest, of its `options`."""
     own = {k: changes.pop(k) for k in list(changes) if k in Recipe.__dataclass_fields__}
     train = {k: changes.pop(k) for k in list(changes) if k in TrainConfig.__dataclass_fields__}
     return replace(recipe, **own, train=replace(recipe.train, **train), options=recipe.options | changes)
 
 
-_TOGETHER = {"features": ALL, "auxiliary": True, "link": "clip", "ema": 0.99}
+_TOGETHER = {"members": (ALL,), "auxiliary": True, "link": "clip", "ema": 0.99}
 
 ROADS: dict[str, dict] = {
     "plain": {},
     "labels: PBEsol tensors and scalars": {"auxiliary": True},
-    "encoder: 7net-l3i5 instead": {"features": "7net-l3i5:0-5"},
-    "encoder: nequix-oam-1-pft instead": {"features": "nequix-oam-1-pft:0-4"},
-    "encoder: both 7net": {"features": "7net-0:0-5+7net-l3i5:0-5"},
-    "encoder: all three": {"features": ALL},
+    "encoder: 7net-l3i5 instead": {"members": ("7net-l3i5:0-5",)},
+    "encoder: nequix-oam-1-pft instead": {"members": ("nequix-oam-1-pft:0-4",)},
+    "encoder: both 7net": {"members": ("7net-0:0-5+7net-l3i5:0-5",)},
+    "encoder: all three": {"members": (ALL,)},
     "output: eigenvalues above their bounds by softplus": {"link": "softplus"},
     "output: eigenvalues clipped to their bounds": {"link": "clip"},
     "averaged weights": {"ema": 0.99},
@@ -71,11 +70,11 @@ ROADS: dict[str, dict] = {
     "learning rate 3e-4": {"learning_rate": 3e-4},
     "learning rate 3e-3": {"learning_rate": 3e-3},
     "100 epochs": {"max_epochs": 100, "patience": 100},
-    "ensemble of three": {"members": 3},
+    "ensemble of three": {"members": ("7net-0:0-5",) * 3},
     "together": _TOGETHER,
-    "together, nequix-oam-1-pft only": _TOGETHER | {"features": "nequix-oam-1-pft:0-4"},
+    "together, nequix-oam-1-pft only": _TOGETHER | {"members": ("nequix-oam-1-pft:0-4",)},
     "together, channel dropout 0.2": _TOGETHER | {"input_dropout": 0.2},
-    "together, encoders from packages": _TOGETHER | {"features": "7net-0:0-5+7net-l3i5:0-5"},
+    "together, encoders from packages": _TOGETHER | {"members": ("7net-0:0-5+7net-l3i5:0-5",)},
     "together, without labels": _TOGETHER | {"auxiliary": False},
 }
 """Name -> what it changes of `PLAIN`."""
@@ -88,48 +87,32 @@ def validate(recipe: Recipe, task: Task, seeds: Sequence[int] = SEEDS, cache_dir
     for seed in seeds:
         split = task.split(seed)
         split.pop("test")  # not looked at here
-        members = [fit_member(recipe, task, split, seed, m, cache_dir, progress).model for m in range(recipe.members)]
-        found = np.mean([with_total(predict(m, task.data, split["val"])) for m in members], 0)
-        truth = with_total(task.data.target_tensors(split["val"]).double().numpy())
+        networks = [fit_member(recipe, task, split, seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
+        each, truth = predict_members(networks, recipe, task, split["val"])
         for k, target in enumerate(scores):
-            scores[target].append(mae_ten(truth[:, k], found[:, k]))
+            scores[target].append(mae_ten(truth[:, k], each.mean(0)[:, k]))
     return scores
 
 
-class Pool:
-    """The task of all encoders together, read once, and those of some of them as parts of it."""
-
-    def __init__(self, auxiliary: bool = True):
-        self.all = load_task(Recipe(ALL, auxiliary))
-        self.parts = ALL.split("+")
-        one = [self.all.records[0].structure]
-        sizes = np.array([compute_features(part, one)[0].channels for part in self.parts])  # [parts, 3]
-        self.ends = sizes.cumsum(0)
-        self.starts = self.ends - sizes
-
-    def task(self, recipe: Recipe) -> Task:
-        """The task that `joint.load_task` would read for the recipe."""
-        chosen = [self.parts.index(part) for part in recipe.features.split("+")]
-        data = self.all.data
-        if len(chosen) < len(self.parts):
-            columns = [np.concatenate([np.arange(self.starts[i, rank], self.ends[i, rank]) for i in chosen]) for rank in range(3)]
-            blocks = {name: getattr(data, name)[..., c].contiguous() for name, c in zip(("scalars", "vectors", "tensors"), columns, strict=True)}
-            data = replace(data, **blocks)
-        n = len(self.all.records) if recipe.auxiliary else self.all.n_benchmark
-        return replace(self.all, data=data, group=self.all.group[:n], records=self.all.records[:n])
+def narrow(task: Task, auxiliary: bool) -> Task:
+    """The task as it is without auxiliary records, if those are not wanted."""
+    if auxiliary:
+        return task
+    return replace(task, records=task.records[: task.n_benchmark], group=task.group[: task.n_benchmark])
 
 
-def run_roads(names: Sequence[str], results: str | Path, pool: Pool | None = None) -> None:
-    """Measure roads that the results file does not hold yet, one by one."""
+def run_roads(names: Sequence[str], results: str | Path) -> None:
+    """Measure roads that the results file does not hold yet, one by one, on one reading of all encoders' features."""
+    task = None
     for name in names:
         if any(r["road"] == name for r in load_results(results)):
             continue
-        pool = pool or Pool(any(ROADS[n].get("auxiliary") for n in names))
+        task = task or load_task(Recipe((ALL,), any(ROADS[n].get("auxiliary") for n in names)))
         started = time.monotonic()
-        recipe = _with(PLAIN, **ROADS[name])
-        scores = validate(recipe, pool.task(recipe))
+        recipe = changed(PLAIN, **ROADS[name])
+        scores = validate(recipe, narrow(task, recipe.auxiliary))
         record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
-                  "data_sha256": pool.all.checksum, "wall_s": round(time.monotonic() - started, 1),
+                  "data_sha256": task.checksum, "wall_s": round(time.monotonic() - started, 1),
                   "command": f"python -m dtnet_core.search {shlex.quote(name)}", **provenance()}  # fmt: skip
         with locked(Path(results)):
             write_json(results, [*load_results(results), record])
@@ -173,11 +156,11 @@ def run_search(trials: int, results: str | Path, storage: str | Path | None = No
         storage=JournalStorage(JournalFileBackend(str(path))), study_name="joint", load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=int(time.time())), pruner=optuna.pruners.MedianPruner(4),
     )  # fmt: skip
-    base, pool = replace(RECIPES["best"], members=1, train=SEARCH_TRAIN), Pool()
-    task = pool.task(base)
+    base = replace(RECIPES["best"], members=(ALL,), train=SEARCH_TRAIN)
+    task = load_task(base)
 
     def objective(trial: optuna.Trial) -> float:
-        recipe, scores = _with(base, **suggest(trial)), []
+        recipe, scores = changed(base, **suggest(trial)), []
         for seed in SEEDS:
             found = validate(recipe, task, (seed,))
             scores.append(float(np.exp(np.mean(np.log(list(found.values()))))))

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from .files import locked
-from .joint import RECIPES, fit_member, load_task
-from .pretrained import COVERAGES, WEIGHTS, calibrate, spread_ratios, with_total
+from .joint import RECIPES, fit_member, load_task, predict_members
+from .pretrained import COVERAGES, WEIGHTS, calibrate, spread_ratios
 from .record import TARGETS
 from .results import load_results, provenance, write_json
-from .training import predict
 
 SHIPPED_SEED = 0
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95)
@@ -50,14 +49,14 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
     truth = {part: [] for part in members}
     for seed in seeds:
         split = task.split(seed)
-        networks = [fit_member(recipe, task, split, seed, m, cache_dir, progress).model for m in range(recipe.members)]
+        networks = [fit_member(recipe, task, split, seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
         for part in members:
-            rows = split[part]
-            members[part].append(np.stack([with_total(predict(n, task.data, rows)) for n in networks]))
-            truth[part].append(with_total(task.data.target_tensors(rows).double().numpy()))
+            found = predict_members(networks, recipe, task, split[part])
+            members[part].append(found[0])
+            truth[part].append(found[1])
         if seed == SHIPPED_SEED:
             for m, network in enumerate(networks):
-                network.save(target_folder / f"{m}.safetensors", features=recipe.features, seed=f"{seed + 1000 * m}")
+                network.save(target_folder / f"{m}.safetensors", features=recipe.members[m], seed=f"{seed + 1000 * m}")
     where = {part: np.concatenate(found, 1) for part, found in members.items()}
     real = {part: np.concatenate(found) for part, found in truth.items()}
     fitted, records = {}, []
@@ -71,7 +70,7 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
              "levels": LEVELS, "coverage": [float((ratios <= factors[str(level)]).mean()) for level in LEVELS],
              "data_sha256": task.checksum, "command": f"python -m dtnet_core.ship --recipe {name}", **provenance()}
         )  # fmt: skip
-    write_json(target_folder / "calibration.json", {"features": recipe.features, "members": recipe.members, "targets": fitted})
+    write_json(target_folder / "calibration.json", {"members": list(recipe.members), "targets": fitted})
     with locked(Path(results)):
         others = [r for r in load_results(results) if r["variant"] != name]
         write_json(results, [*others, *records])

@@ -7,10 +7,10 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core import joint
+from dtnet_core import joint, search
 from dtnet_core.encoder import encode, load_encoder
 from dtnet_core.features import from_mandel, to_mandel
-from dtnet_core.joint import Recipe, run_joint
+from dtnet_core.joint import Recipe, Task, run_joint
 from dtnet_core.labels import material_groups, without_relatives
 from dtnet_core.layers import ChannelDropout
 from dtnet_core.metrics import mae_ten
@@ -18,6 +18,7 @@ from dtnet_core.pretrained import Pretrained, calibrate, spread_ratios
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.record import Record
 from dtnet_core.results import load_results
+from dtnet_core.search import validate
 from dtnet_core.ship import ship
 from dtnet_core.spectral import inverse_softplus, spectral_softplus
 from dtnet_core.training import TrainConfig, joint_errors
@@ -112,7 +113,7 @@ def test_same_material_found_in_any_cell_and_not_trained_on():
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A tiny recipe among the named ones, and a cache for its features and runs."""
-    recipe = Recipe("7net-0:1", False, 3, TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
+    recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), False, TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(joint.RECIPES, "small", recipe)
         yield recipe, tmp_path_factory.mktemp("cache")
@@ -127,7 +128,7 @@ def test_joint_runs_end_to_end_and_ships(small, tmp_path, crystals):
     assert run_joint("small", [0, 1], profile="mini", results=results, cache_dir=cache, progress=False) == runs  # stored
     for run in runs:
         assert run["mae_ten"] <= np.mean(run["members_mae_ten"]) + 1e-9  # a mean is no worse than its members are on average
-        assert run["members"] == 3 and run["by_system"]["all"]["n"] == run["n_test"]
+        assert len(run["members"]) == 3 and run["by_system"]["all"]["n"] == run["n_test"]
     records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, progress=False)
     assert [r["target"] for r in records] == ["electronic", "ionic", "total"]
     for record in records:
@@ -179,3 +180,24 @@ def test_intervals_keep_their_promise_on_new_crystals():
     ratios = spread_ratios(members[:, 2000:], truth[2000:], fitted["base"])
     for level in (0.68, 0.9):
         assert (ratios <= fitted[str(level)]).mean() == pytest.approx(level, abs=0.03)
+
+
+def test_roads_are_judged_by_validation_crystals_only(small, monkeypatch):
+    recipe, cache = small
+    task = joint.load_task(recipe, "mini", cache_dir=cache, progress=False)
+    seen = []
+    whole = Task.split
+
+    def watched(self, *arguments):
+        found = whole(self, *arguments)
+        seen.append(found)
+        return found
+
+    monkeypatch.setattr(Task, "split", watched)
+    scores = validate(search.changed(recipe, max_epochs=2, dropout=0.1), task, (0, 1), cache, progress=False)
+    assert all(len(v) == 2 and np.isfinite(v).all() for v in scores.values())
+    assert [sorted(s) for s in seen] == [["train", "val"]] * 2  # the test crystals were put away
+    for changes in search.ROADS.values():
+        road = search.changed(search.PLAIN, **changes)
+        DTNet(DTNetConfig((8, 4, 2), outputs=2, **road.options))
+        assert all(changes[k] in (getattr(road, k, None), getattr(road.train, k, None), road.options.get(k)) for k in changes)
