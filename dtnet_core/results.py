@@ -277,6 +277,32 @@ def _hardware() -> str:
     return f"{model}, {cores} cores{accelerator}"
 
 
+def roads_table(roads: Sequence[Mapping]) -> str:
+    """`data/results/roads.json` in Markdown: mean validation MAE_ten over the seeds, and its change from the first road."""
+    first = {t: np.mean(v) for t, v in roads[0]["validation_mae_ten"].items()}
+    rows = []
+    for road in roads:
+        means = {t: np.mean(v) for t, v in road["validation_mae_ten"].items()}
+        cells = {t: f"{m:.3f} ({100 * (m / first[t] - 1):+.0f} %)" if road is not roads[0] else f"{m:.3f}" for t, m in means.items()}
+        rows.append({"road": road["road"]} | cells)
+    return markdown_table(pd.DataFrame(rows))
+
+
+def card_table(results: Sequence[Mapping]) -> str:
+    """The model card's table: test metrics of the joint ensembles on the full profile's random splits."""
+    chosen = [r for r in results if r["model"] == "DTNet-joint" and r["profile"] == "full" and r["split"] == "record"]
+    metrics = ("mae_ten", "mae_scalar", "mae_eig", "median_frobenius", "within_25", "within_10", "within_5")
+    return markdown_table(format_table(results_table(chosen, ("encoder", "target"), metrics)))
+
+
+def main() -> None:
+    """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.results``."""
+    folder = _ROOT / "data/results"
+    stored, paper = load_results(folder / "tensors.json"), json.loads((_ROOT / "data/paper/table2.json").read_text())
+    update_block(_ROOT / "README.md", "results", readme_table(stored, paper))
+    update_block(folder / "experiments.md", "roads", roads_table(load_results(folder / "roads.json")))
+    update_block(_ROOT / "data/weights/README.md", "metrics", card_table(stored))
+
+
 if __name__ == "__main__":
-    _stored, _paper = load_results(_ROOT / "data/results/tensors.json"), json.loads((_ROOT / "data/paper/table2.json").read_text())
-    update_block(_ROOT / "README.md", "results", readme_table(_stored, _paper))
+    main()
