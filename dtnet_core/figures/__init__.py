@@ -9,8 +9,9 @@ from __future__ import annotations
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
+from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
-from .search import reliability, road_changes
+from .search import reliability, road_changes, search_trials
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
 
@@ -24,15 +25,19 @@ __all__ = [
     "dfpt_parity",
     "electronic_ionic_map",
     "element_counts",
+    "errors_by_n",
     "layer_ablation",
+    "leaderboard_bars",
     "learning_curve",
     "letter_panels",
     "measured_parity",
     "parity",
+    "parity_of_n",
     "reliability",
     "road_changes",
     "save",
     "scaling",
+    "search_trials",
     "style",
     "system_bars",
     "tensor_glyph",

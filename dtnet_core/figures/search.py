@@ -8,7 +8,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .theme import INK, MUTED, ONE_COLUMN, PALETTE, TARGET_LABELS, TWO_COLUMNS, figure, letter_panels
+from .theme import (
+    INK,
+    MUTED,
+    ONE_COLUMN,
+    PALETTE,
+    TARGET_LABELS,
+    TWO_COLUMNS,
+    figure,
+    letter_panels,
+    plain_log,
+)
 
 
 @figure
@@ -37,6 +47,39 @@ def road_changes(roads: Sequence[Mapping]) -> Figure:
         ax.set_title(TARGET_LABELS[target])
     axes[0].set_yticks(range(len(order)), [others[i]["road"] for i in order])
     letter_panels(axes)
+    return fig
+
+
+@figure
+def search_trials(search: Mapping) -> Figure:
+    """What the search found for each value of what it varied: complete trials (dots), the best one filled with another colour.
+
+    Parameters
+    ----------
+    search : mapping
+        `data/results/search.json`.
+    """
+    trials = sorted((t for t in search["trials"] if t["state"] == "COMPLETE"), key=lambda t: t["value"])
+    names = [k for k in trials[0]["params"] if len({str(t["params"][k]) for t in trials}) > 1]
+    rows = -(-len(names) // 4)
+    fig, axes = plt.subplots(rows, 4, figsize=(TWO_COLUMNS, 1.7 * rows), sharey=True, squeeze=False)
+    limit = 1.25 * trials[0]["value"]  # what failed altogether is beyond the axis
+    for ax, name in zip(axes.flat, names, strict=False):
+        values = [t["params"][name] for t in trials]
+        kinds = sorted(set(values))
+        places = values if len(kinds) > 4 else [kinds.index(v) for v in values]
+        ax.plot(places[1:], [t["value"] for t in trials[1:]], "o", color=PALETTE[0], clip_on=True)
+        ax.plot(places[:1], [trials[0]["value"]], "o", color=PALETTE[5])
+        if name in ("learning_rate", "weight_decay"):
+            plain_log(ax, "x")
+        if len(kinds) <= 4:
+            ax.set_xticks(range(len(kinds)), kinds)
+            ax.margins(x=0.3)
+        ax.set(xlabel=name.replace("_", " "), ylim=(0.97 * trials[0]["value"], limit))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("validation error")
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
     return fig
 
 

@@ -1,0 +1,274 @@
+"""Matbench's refractive index: official folds, learners stacked inside each training fold, comparison on the same rows.
+
+The headline rule is "no outside labels": whatever predicts a fold's test rows has seen the labels of that fold's training
+rows and no others. Potentials were pretrained on energies and forces. Who wants to add labels from elsewhere must pass them
+through `without_test_labels` first, and name the number differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import inspect
+import io
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from . import matbench_model
+from .descriptors import describe
+from .files import write_atomic
+from .joint import RECIPES as ENCODERS
+from .matbench_model import Inputs, Network, Shallow, convex_weights, load_inputs
+from .matbench_scores import (
+    PUBLISHED_DIR_VARIABLE,
+    aligned,
+    compare,
+    evaluate,
+    load_published,
+    official_record,
+    where_errors_are,
+)
+from .matbench_task import Task, load_task
+from .results import plain, provenance, write_json
+from .store import default_cache_dir
+
+INNER_SHARE = 0.1
+"""Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
+_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral"), Shallow: ()}
+KERNELS = {
+    f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)
+}
+"""A grid, so that a fold's own validation rows choose."""
+LEARNERS: dict[str, Network | Shallow] = {
+    "network-direct-log": Network("direct", "log"),
+    "network-sqrt-log": Network("sqrt", "log"),
+    "network-direct-absolute": Network("direct", "absolute"),
+    "network-sqrt-absolute": Network("sqrt", "absolute"),
+    "extra-trees": Shallow("extra-trees"),
+    "boosting": Shallow("boosting"),
+    **KERNELS,
+}
+"""By name: n itself or the root of the mean eigenvalue, errors of log n or of n; and learners on descriptors and pooled features."""
+DEFAULT_LEARNERS = ("network-direct-log", "network-sqrt-log", *KERNELS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What predicts: encoders and layers (see `encoder.parse_features`), and learners by name."""
+
+    features: str = ENCODERS["default"].features
+    learners: Mapping[str, Network | Shallow] = field(default_factory=lambda: {name: LEARNERS[name] for name in DEFAULT_LEARNERS})
+
+
+@dataclass(frozen=True)
+class Held:
+    """Predictions [v] and [t] of one learner, fold and seed, for its inner validation rows and the fold's test rows."""
+
+    validation: np.ndarray
+    test: np.ndarray
+    wall_s: float
+
+
+def inner_split(train: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit on and, `INNER_SHARE` of them, to validate on; drawn by seed from a training fold."""
+    drawn = np.random.default_rng(seed).permutation(train)
+    held = max(1, round(INNER_SHARE * len(train)))
+    return np.sort(drawn[held:]), np.sort(drawn[:held])
+
+
+def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learner: Network | Shallow, fold: int, seed: int,
+                 cache_dir: str | os.PathLike | None = None, progress: bool = True) -> Held:  # fmt: skip
+    """Predictions of one learner trained inside a fold; read from the cache when they were made before.
+
+    Parameters
+    ----------
+    task, features, learner, fold, seed
+        Together with the code that makes them they name the stored predictions.
+    inputs : callable
+        Gives the `Inputs` of the covered rows; called only when something must be computed.
+    """
+    train, test = task.split(fold)
+    fit, validation = inner_split(train, seed)
+    digest = _digest(learner, features, task.sha256, fold, seed, train, test)
+    path = Path(cache_dir or default_cache_dir()) / "matbench" / f"{task.source}-fold{fold}-seed{seed}-{digest}.npz"
+    if (stored := _read_held(path, len(validation), len(test))) is not None:
+        return stored
+    labels = np.full(len(task.n), np.nan)
+    labels[train] = task.n[train]  # no learner can see a label of the test rows
+    seen = inputs()
+    started = time.monotonic()
+    predicted = learner.predict(seen, labels, fit, validation, np.concatenate([validation, test]), seed, progress)
+    if not np.isfinite(predicted).all():
+        raise FloatingPointError(f"{learner}: fold {fold}, seed {seed}: {np.sum(~np.isfinite(predicted))} predictions are not finite")
+    held = Held(predicted[: len(validation)], predicted[len(validation) :], time.monotonic() - started)
+    with io.BytesIO() as buffer:
+        np.savez(buffer, validation=held.validation, test=held.test, wall_s=held.wall_s)
+        write_atomic(path, buffer.getvalue())
+    return held
+
+
+def _digest(learner: Network | Shallow, *facts) -> str:
+    here = Path(__file__).parent
+    code = [(here / f"{name}.py").read_bytes() for name in _CODE[type(learner)]]
+    m = matbench_model
+    shallow = (m.design_matrix, m._standardized, m._unit_norm, m._estimator, describe, m.pool)
+    own = (type(learner), inner_split, m._within, *((m.train_network,) if isinstance(learner, Network) else shallow))
+    facts = [f.tobytes() if isinstance(f, np.ndarray) else f for f in facts]
+    return hashlib.sha256(repr((learner, facts, code, [inspect.getsource(o) for o in own])).encode()).hexdigest()[:20]
+
+
+def _read_held(path: Path, n_validation: int, n_test: int) -> Held | None:
+    try:
+        with np.load(path) as file:
+            held = Held(file["validation"], file["test"], float(file["wall_s"]))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a broken zip raises many kinds
+        warnings.warn(f"{path}: not readable ({error}); its predictions are computed anew.", stacklevel=3)
+        return None
+    return held if held.validation.shape == (n_validation,) and held.test.shape == (n_test,) else None
+
+
+def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0, 1, 2), folds: Sequence[int] = range(5),
+        cache_dir: str | os.PathLike | None = None, progress: bool = True) -> tuple[pd.DataFrame, dict]:  # fmt: skip
+    """Train, stack and test; what was done before comes from the cache, killed runs go on.
+
+    In each fold the learners are mixed with weights fitted on the inner validation rows of all seeds (each predicted by
+    networks and trees that were not fitted on them), and the mixtures of the seeds are averaged.
+
+    Parameters
+    ----------
+    task : Task
+    settings : Settings, optional
+    seeds, folds : sequence of int
+    cache_dir : path, optional
+    progress : bool
+
+    Returns
+    -------
+    predictions : pandas.DataFrame
+        Columns mbid, fold, prediction: the covered test rows of these folds.
+    summary : dict
+        `evaluate` of them; `weights` [folds, learners]; by learner `learners` (mean MAE of the seeds' mean, and of single
+        seeds); `mae_by_seed` of the mixture; `wall_s`: sum of all training and predicting, now or earlier.
+    """
+    settings = settings or Settings()
+    loaded: list[Inputs] = []
+
+    def inputs() -> Inputs:
+        if not loaded:
+            loaded.append(load_inputs([row.structure for row in task.covered], settings.features, cache_dir, progress))
+        return loaded[0]
+
+    work = [(f, s, name) for f in folds for s in seeds for name in settings.learners]
+    held = {}
+    for f, s, name in tqdm(work, unit="model", desc=f"matbench {task.source}", disable=not progress):
+        held[f, s, name] = predict_fold(task, inputs, settings.features, settings.learners[name], f, s, cache_dir, progress)
+    names, ids = list(settings.learners), [row.mbid for row in task.covered]
+    frames, weights, single = [], {}, []
+    for f in folds:
+        train, test = task.split(f)
+        truth = np.concatenate([task.n[inner_split(train, s)[1]] for s in seeds])  # [m]
+        validation = np.stack([np.concatenate([held[f, s, name].validation for s in seeds]) for name in names])  # [L, m]
+        weights[f] = convex_weights(validation, truth)
+        each = np.array([[held[f, s, name].test for name in names] for s in seeds])  # [S, L, t]
+        mixed = np.einsum("l,slt->st", weights[f], each)  # [S, t]
+        frames.append(pd.DataFrame({"mbid": [ids[i] for i in test], "fold": f, "prediction": mixed.mean(0)}))
+        error = lambda x, truth=task.n[test]: np.abs(x - truth).mean(-1)  # noqa: E731
+        single.append({"mixture": error(mixed), "mean": error(each.mean(0)), "seeds": error(each).mean(0)})
+    predictions = pd.concat(frames, ignore_index=True).sort_values("mbid", ignore_index=True)
+    over_folds = {key: np.mean([s[key] for s in single], 0) for key in single[0]}
+    summary = evaluate(*aligned(predictions, task)) | {
+        "mae_by_seed": over_folds["mixture"].tolist(),
+        "learners": {
+            name: {"mean_mae": float(over_folds["mean"][i]), "mean_mae_one_seed": float(over_folds["seeds"][i])} for i, name in enumerate(names)
+        },
+        "weights": {str(f): dict(zip(names, w.tolist(), strict=True)) for f, w in weights.items()},
+        "wall_s": round(sum(h.wall_s for h in held.values()), 1),
+    }
+    return predictions, summary
+
+
+def write_predictions(path: str | os.PathLike, predictions: pd.DataFrame) -> None:
+    """Write mbid, fold, prediction as gzip-compressed CSV, atomically, and byte for byte the same for the same table."""
+    text = predictions[["mbid", "fold", "prediction"]].to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    write_atomic(path, gzip.compress(text.encode(), compresslevel=9, mtime=0))
+
+
+def load_predictions(path: str | os.PathLike) -> pd.DataFrame:
+    """The table that `write_predictions` wrote."""
+    return pd.read_csv(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.matbench --help``."""
+    parser = argparse.ArgumentParser(description="Predict Matbench's refractive index; what was trained before is not trained again.")
+    parser.add_argument("--profile", default="full", choices=("mini", "full"))
+    parser.add_argument("--features", default=ENCODERS["default"].features, help="encoders and layers, as 7net-0:0-5+7net-l3i5:0-5")
+    parser.add_argument("--learners", nargs="+", default=list(DEFAULT_LEARNERS), choices=tuple(LEARNERS))
+    parser.add_argument("--epochs", type=int, help="of the networks' cosine schedule (default 60)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(5)), help="results are written when all five are asked for")
+    parser.add_argument("--published", help=f"folder of published predictions (default: {PUBLISHED_DIR_VARIABLE})")
+    parser.add_argument("--results", default="data/results", help="folder for matbench.json and matbench_predictions.csv.gz")
+    parser.add_argument("--official", help="write the leaderboard's record to this file, too; refused when coverage is incomplete")
+    o = parser.parse_args(arguments)
+    task = load_task(o.profile)
+    published = load_published(task, o.published)
+    learners = {name: _with_epochs(LEARNERS[name], o.epochs) for name in o.learners}
+    settings = Settings(o.features, learners)
+    predictions, summary = run(task, settings, o.seeds, o.folds)
+    record = full_record(task, settings, o.seeds, predictions, summary, published, _command(o))
+    for fold in record["folds"]:
+        print(f"fold {fold['fold']}: MAE {fold['mae']:.4f}, RMSE {fold['rmse']:.3f}, {fold['n']} rows")
+    print(f"mean MAE {record['mean_mae']:.4f} ± {record['std_mae']:.4f}, median {record['median_ae']:.4f}, n < 4: {record['mae_n_lt_4']:.4f}")
+    for model, found in (record["paired"] or {}).items():
+        print(f"against {model}: {found['difference']:+.4f}, 95% interval {found['interval'][0]:+.4f} to {found['interval'][1]:+.4f}")
+    if sorted(o.folds) == list(range(len(task.folds))):
+        suffix = "" if o.profile == "full" else f"_{o.profile}"
+        write_predictions(Path(o.results) / f"matbench{suffix}_predictions.csv.gz", predictions)
+        write_json(Path(o.results) / f"matbench{suffix}.json", record)
+    if o.official:
+        values = dict(zip(predictions.mbid, predictions.prediction, strict=True))
+        write_atomic(o.official, json.dumps(official_record(values, task, {"model": record["model"]})))
+
+
+def full_record(task: Task, settings: Settings, seeds: Sequence[int], predictions: pd.DataFrame, summary: Mapping,
+                published: pd.DataFrame | None, command: str) -> dict:  # fmt: skip
+    """What `data/results/matbench.json` holds: model, coverage, scores, comparison, and where the numbers come from."""
+    model = f"stack of {', '.join(settings.learners)}; {settings.features}"
+    return plain(
+        {"model": model, "outside_labels": "none", "coverage": task.coverage()}
+        | dict(summary)
+        | where_errors_are(predictions, task)
+        | compare(predictions, task, published)
+        | {"seeds": list(seeds), "features": settings.features, "settings": {k: repr(v) for k, v in settings.learners.items()},
+           "data_sha256": task.sha256, "command": command, **provenance()}
+    )  # fmt: skip
+
+
+def _with_epochs(learner: Network | Shallow, epochs: int | None) -> Network | Shallow:
+    if epochs is None or not isinstance(learner, Network):
+        return learner
+    return replace(learner, train=replace(learner.train, max_epochs=epochs, patience=epochs))
+
+
+def _command(o: argparse.Namespace) -> str:
+    """The command line that repeats a run, without names of folders."""
+    words = ["python -m dtnet_core.matbench", "--profile", o.profile, "--features", o.features, "--learners", *o.learners]
+    words += ["--epochs", str(o.epochs)] if o.epochs else []
+    return " ".join([*words, "--seeds", *map(str, o.seeds), "--folds", *map(str, o.folds)])
+
+
+if __name__ == "__main__":
+    main()
