@@ -176,6 +176,27 @@ def test_scaling():
         f.scaling([])
 
 
+def test_roads_search_and_reliability():
+    def road(name, e):
+        return {"road": name, "validation_mae_ten": {"electronic": [e, e], "ionic": [1.0, 2.0], "total": [2.0, 3.0]}}
+
+    fig = f.road_changes([road("plain", 0.4), road("worse", 0.5), road("better", 0.3)])
+    assert letters(fig) == ["a", "b", "c"]
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["better", "worse"]
+    assert [bar.get_width() for bar in fig.axes[0].patches] == pytest.approx([-25.0, 25.0])
+
+    trial = lambda v, rate, size: {"state": "COMPLETE", "value": v, "params": {"learning_rate": rate, "size": size, "fixed": 1}}  # noqa: E731
+    trials = [trial(1.0, 1e-3, "paper"), trial(0.8, 2e-3, "double"), trial(0.9, 3e-3, "paper"), {**trial(0.1, 1.0, "x"), "state": "PRUNED"}]
+    fig = f.search_trials({"trials": trials})
+    shown = [ax for ax in fig.axes if ax.get_visible()]
+    assert [ax.get_xlabel() for ax in shown] == ["learning rate", "size"]
+    assert [line.get_ydata().tolist() for line in shown[0].lines] == [[0.9, 1.0], [0.8]]
+
+    record = {"target": "total", "levels": [0.5, 0.9], "coverage": [0.45, 0.91], "n_test": 100}
+    (ax,) = f.reliability([record]).axes
+    assert ax.lines[1].get_ydata().tolist() == [0.45, 0.91]
+
+
 def test_files_are_whole_and_the_same_every_time(tmp_path):
     folder = tmp_path / "new"
     first, second = (

@@ -144,7 +144,14 @@ def test_commit_of_clean_changed_and_foreign_folders(tmp_path):
     assert r._commit(tmp_path / "data") == "unknown"  # a folder inside somebody else's checkout
 
 
-def test_the_readme_shows_what_the_results_file_holds():
-    table = r.readme_table(r.load_results(ROOT / "data/results/tensors.json"), TABLE2)
-    shown = (ROOT / "README.md").read_text().split("<!-- results -->")[1].split("<!-- end of results -->")[0]
-    assert shown.strip() == table, "run: python -m dtnet_core.results"
+def test_markdown_files_show_what_the_results_files_hold():
+    folder = ROOT / "data/results"
+    stored = r.load_results(folder / "tensors.json")
+    tables = {
+        ("README.md", "results"): r.readme_table(stored, TABLE2),
+        ("data/results/experiments.md", "roads"): r.roads_table(r.load_results(folder / "roads.json")),
+        ("data/weights/README.md", "metrics"): r.card_table(stored),
+    }
+    for (name, mark), table in tables.items():
+        shown = (ROOT / name).read_text().split(f"<!-- {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
+        assert shown.strip() == table, "run: python -m dtnet_core.results"
