@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import figures
 from .files import locked
 from .joint import RECIPES, fit_member, load_task, predict_members
 from .pretrained import COVERAGES, WEIGHTS, calibrate, spread_ratios
@@ -23,8 +24,8 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95)
 
 
 def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Path | None = None, profile: str = "full",
-         cache_dir: str | Path | None = None, progress: bool = True) -> list[dict]:  # fmt: skip
-    """Write the weights of a recipe and test its intervals.
+         cache_dir: str | Path | None = None, progress: bool = True, figures_dir: str | Path | None = None) -> list[dict]:  # fmt: skip
+    """Write the weights of a recipe, test its intervals, draw its predictions for all test crystals (Fig. 6).
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
         Gets one record a target: nominal levels, and the share of test crystals inside the intervals.
     folder : path, optional
         Default `pretrained.WEIGHTS`.
+    figures_dir : path, optional
+        Where the figures go; None: nowhere.
 
     Returns
     -------
@@ -63,6 +66,8 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
     for k, target in enumerate(TARGETS):
         val, test = where["val"][:, :, k], where["test"][:, :, k]
         fitted[target] = calibrate(val, real["val"][:, k], COVERAGES)
+        if figures_dir is not None:
+            figures.save(figures.parity(real["test"][:, k], test.mean(0)), Path(figures_dir) / f"parity_{name}_{target}")
         factors = calibrate(val, real["val"][:, k], LEVELS)
         ratios = spread_ratios(test, real["test"][:, k], factors["base"])
         records.append(
@@ -83,9 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", nargs="+", default=["default"], choices=tuple(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--results", default="data/results/calibration.json")
+    parser.add_argument("--figures", default="figures")
     options = parser.parse_args(arguments)
     for name in options.recipe:
-        for record in ship(name, options.seeds, options.results):
+        for record in ship(name, options.seeds, options.results, figures_dir=options.figures):
             print(name, record["target"], dict(zip(record["levels"], np.round(record["coverage"], 3), strict=True)), flush=True)
 
 

@@ -129,8 +129,9 @@ def test_joint_runs_end_to_end_and_ships(small, tmp_path, crystals):
     for run in runs:
         assert run["mae_ten"] <= np.mean(run["members_mae_ten"]) + 1e-9  # a mean is no worse than its members are on average
         assert len(run["members"]) == 3 and run["by_system"]["all"]["n"] == run["n_test"]
-    records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, progress=False)
+    records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, False, tmp_path / "figures")
     assert [r["target"] for r in records] == ["electronic", "ionic", "total"]
+    assert (tmp_path / "figures" / "parity_small_total.png").exists()
     for record in records:
         assert record["coverage"] == sorted(record["coverage"]) and record["coverage"][0] >= 0 and record["coverage"][-1] <= 1
 
