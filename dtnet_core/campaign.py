@@ -1,0 +1,239 @@
+"""Rounds of active learning: propose, ask an oracle, learn; one JSON file a round, so that a stopped campaign goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from pymatgen.core import Structure
+
+from .cleaning import REFUSED_FLAGS
+from .data import data_sha256, record_from_dict, record_to_dict
+from .files import locked
+from .record import Record
+from .results import plain, provenance, write_json
+from .screening import (
+    KAPPA,
+    acquisition,
+    choose,
+    ensemble_statistics,
+    gaps_of,
+    task_values,
+)
+
+
+class Oracle(Protocol):
+    """Who measures candidates."""
+
+    def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
+        """By id: a record with the total tensor in its own structure's frame, or why there is none; not yet known ones are left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredOracle:
+    """Results that are there already: of others, or of records held back from training; found by id or Materials Project id."""
+
+    records: Sequence[Record]
+
+    def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
+        known = {r.mp_id: r for r in self.records if r.mp_id} | {r.id: r for r in self.records}
+        found = {c.id: known.get(c.id) or known.get(c.mp_id) for c in candidates}
+        return {name: "no stored result" if r is None else _judged(replace(r, id=name)) for name, r in found.items()}
+
+
+@dataclass(frozen=True)
+class DFPTOracle:
+    """The kit's own open DFPT (`dfpt.run_many`), which relaxes a crystal first; for small cells."""
+
+    folder: Path | str
+    workers: int = 1
+    max_atoms: int = 5
+    options: dict = field(default_factory=dict)
+
+    def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
+        from . import dfpt
+
+        small = [c for c in candidates if len(c.structure) <= self.max_atoms]
+        found = dfpt.run_many([(c.id, c.structure) for c in small], self.folder, self.workers, **self.options)
+        large = {c.id: f"{len(c.structure)} atoms, more than {self.max_atoms}" for c in candidates if len(c.structure) > self.max_atoms}
+        return large | {name: r if isinstance(r, str) else _judged(record_from_dict(r)) for name, r in found.items()}
+
+
+@dataclass(frozen=True)
+class VaspOracle:
+    """VASP inputs now (`<folder>/<id>`), results when a ``vasprun.xml`` or ``vasprun.xml.gz`` has come back there."""
+
+    folder: Path | str
+
+    def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
+        from . import dfpt
+
+        answers: dict[str, Record | str] = {}
+        for candidate in candidates:
+            place = Path(self.folder) / candidate.id
+            try:
+                done = [p for p in (place / "vasprun.xml", place / "vasprun.xml.gz") if p.exists()]
+                if done:
+                    answers[candidate.id] = _judged(dfpt.read_vasprun(done[0], candidate.id))
+                elif not (place / "POTCAR.spec").exists():  # the last file that is written
+                    dfpt.write_vasp_inputs(candidate.structure, place)
+            except (dfpt.DFPTError, ValueError) as error:
+                answers[candidate.id] = str(error)
+        return answers
+
+
+def _judged(record: Record) -> Record | str:
+    flags = sorted(REFUSED_FLAGS & set(record.flags))
+    if flags or record.eps_total is None:
+        return f"refused: {', '.join(flags) or 'no total tensor'}"
+    return record
+
+
+Predictor = Callable[[Sequence[Structure]], tuple[np.ndarray, np.ndarray]]
+"""Structures -> total tensors of the ensemble [B, 3, 3], and of each member [M, B, 3, 3]."""
+
+
+class Learner(Protocol):
+    """What is retrained every round."""
+
+    def fit(self, records: Sequence[Record]) -> Predictor: ...
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """How a pool is explored; the defaults are the paper's (Section 5.4). The names are explained where they are used.
+
+    Attributes
+    ----------
+    task, acquisition, kappa, diversity : see `task_values`, `acquisition`, `choose`.
+    rounds, top_k : int
+    max_atoms : int or None
+        Largest cell that is validated.
+    seed : int
+        Of random choices.
+    """
+
+    task: str = "figure of merit"
+    acquisition: str = "ucb"
+    kappa: float = KAPPA
+    rounds: int = 3
+    top_k: int = 20
+    diversity: str = "none"
+    max_atoms: int | None = 20
+    seed: int = 0
+
+
+def run_rounds(campaign: Campaign, learner: Learner, oracle: Oracle, labelled: Sequence[Record], pool: Sequence[Record],
+               folder: str | Path | None = None, accept: Callable[[Record], bool] = lambda record: True) -> list[dict]:  # fmt: skip
+    """Rounds of: train, predict the pool, choose, validate, add the results to the training set.
+
+    Parameters
+    ----------
+    campaign, learner, oracle
+    labelled : sequence of Record
+        The training set of round 1.
+    pool : sequence of Record
+        Candidates (see `select_candidates`), with gaps for the figure of merit.
+    folder : path, optional
+        Keeps ``round-1.json``, ...: what is there is not done again; an answered candidate is not validated again.
+    accept : callable
+        A slow filter for the best only, for instance `is_extended` for the task "anisotropy".
+
+    Returns
+    -------
+    list of dict
+        One a round: `round`, `status` ("done", or "waiting" for results: call again later), `n_training`, `proposed` (id,
+        formula, gap_ev, mean, deviation, score; best first), `answers` (by id: value and record, or error), `best` (the best
+        validated value so far), `predictions` (ids, means and deviations of the whole pool), campaign, checksums, provenance.
+
+    Raises
+    ------
+    ValueError
+        When the folder belongs to another campaign, or data.
+    files.InUseError
+        When another process works on it.
+    """
+    about = {"campaign": asdict(campaign), "labelled_sha256": data_sha256(labelled), "pool_sha256": data_sha256(pool)}
+    if folder is None:
+        return _rounds(campaign, learner, oracle, labelled, pool, None, accept, about)
+    with locked(Path(folder) / "rounds", wait=False):
+        return _rounds(campaign, learner, oracle, labelled, pool, Path(folder), accept, about)
+
+
+def _rounds(campaign, learner, oracle, labelled, pool, folder, accept, about) -> list[dict]:
+    rounds: list[dict] = []
+    by_id = {c.id: c for c in pool}
+    for number in range(1, campaign.rounds + 1):
+        path = None if folder is None else folder / f"round-{number}.json"
+        state = _stored(path, about)
+        if state is None:
+            known = [*labelled, *(record_from_dict(a["record"], "validated") for r in rounds for a in r["answers"].values() if "record" in a)]
+            tried = {p["id"] for r in rounds for p in r["proposed"]}
+            state = {"round": number, "status": "waiting", **about, **provenance(), "n_training": len(known)}
+            state |= _propose(campaign, learner, known, [c for c in pool if c.id not in tried], accept, number) | {"answers": {}}
+            _keep(path, state)
+        missing = [by_id[p["id"]] for p in state["proposed"] if p["id"] not in state["answers"]]
+        if missing:
+            for name, answer in oracle.validate(missing).items():
+                state["answers"][name] = _answer(campaign.task, answer, by_id[name])
+            _keep(path, state)
+        rounds.append(state)
+        values = [a["value"] for r in rounds for a in r["answers"].values() if a.get("value") is not None]
+        waiting = len(state["answers"]) < len(state["proposed"])
+        update = {"status": "waiting" if waiting else "done", "best": max(values, default=None)}
+        if any(state.get(key) != value for key, value in update.items()):
+            state |= update
+            _keep(path, state)
+        if waiting:
+            break
+    return rounds
+
+
+def _propose(campaign: Campaign, learner: Learner, known, candidates, accept, number: int) -> dict:
+    gaps = gaps_of(candidates)
+    mean = deviation = np.full(len(candidates), np.nan)
+    if campaign.acquisition != "random" and candidates:
+        _, members = learner.fit(known)([c.structure for c in candidates])
+        mean, deviation = ensemble_statistics(task_values(campaign.task, members, gaps))
+    scores = acquisition(campaign.acquisition, mean, deviation, campaign.kappa, campaign.seed + 1000 * number)
+
+    def allowed(i: int) -> bool:
+        small = campaign.max_atoms is None or len(candidates[i].structure) <= campaign.max_atoms
+        return small and accept(candidates[i])
+
+    chosen = choose(scores, campaign.top_k, [c.structure for c in candidates], campaign.diversity, allowed)
+    numbers = {"gap_ev": gaps, "mean": mean, "deviation": deviation, "score": scores}
+    proposed = [{"id": candidates[i].id, "formula": candidates[i].formula, **{k: _number(v[i]) for k, v in numbers.items()}} for i in chosen]
+    kept = {"id": [c.id for c in candidates], "mean": [_number(x) for x in mean], "deviation": [_number(x) for x in deviation]}
+    return {"proposed": proposed, "predictions": kept}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _answer(task: str, answer: Record | str, candidate: Record) -> dict:
+    if isinstance(answer, str):
+        return {"error": answer}
+    value = task_values(task, answer.eps_total[None], gaps_of([candidate]))[0]
+    return {"value": _number(value), "record": plain(record_to_dict(answer))}
+
+
+def _stored(path: Path | None, about: dict) -> dict | None:
+    if path is None or not path.exists():
+        return None
+    state = json.loads(path.read_text(encoding="utf-8"))
+    different = [key for key, value in about.items() if state.get(key) != plain(value)]
+    if different:
+        raise ValueError(f"{path} belongs to another campaign (other {', '.join(different)}): use another folder")
+    return state
+
+
+def _keep(path: Path | None, state: dict) -> None:
+    if path is not None:
+        write_json(path, state)

@@ -1,0 +1,369 @@
+"""Does active learning work? Labelled crystals are hidden, and rounds of screening have to find the best of them.
+
+Every crystal that is proposed is answered at once with its stored tensor, so a campaign of three rounds costs its training
+only and can be repeated for every acquisition and many seeds. Records go to `data/results/screening.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .campaign import Campaign, Learner, Predictor, StoredOracle, run_rounds
+from .data import Record, crystal_key, read_json, resolve_data_dir
+from .dataset import CrystalSet, build_set
+from .encoder import parse_features, spell_layers
+from .experiment import load_clean
+from .features import to_mandel
+from .pretrained import with_total
+from .readout import DTNet, DTNetConfig
+from .results import IDENTITY, append_result, load_results, plain, provenance
+from .screening import ACQUISITIONS, KAPPA, TASKS, band_gap, ensemble_statistics, gaps_of, task_values
+from .store import compute_features
+from .training import TrainConfig, fit, predict
+
+PARTS = ("electronic", "ionic")
+MODEL = "DTNet-small"
+TOP = 0.01
+"""Share of the hidden crystals that a campaign is to find."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is hidden, and how the small ensemble is trained.
+
+    Attributes
+    ----------
+    known : int
+        Labelled crystals at the start (whole formulas, so at least as many); all others are hidden.
+    rounds, top_k : int
+    kappa : float
+    features : str
+        See `encoder.parse_features`.
+    members : int
+    epochs : int
+    learning_rate : float
+    options : dict
+        Further arguments of `readout.DTNetConfig`.
+    """
+
+    known: int = 300
+    rounds: int = 3
+    top_k: int = 20
+    kappa: float = KAPPA
+    features: str = "7net-0:0-5"
+    members: int = 3
+    epochs: int = 60
+    learning_rate: float = 1e-3
+    options: dict = field(default_factory=lambda: {"width": (64, 32, 16), "hidden": 64, "link": "clip"})
+
+
+class DTNetLearner:
+    """A `screening.Learner`: an ensemble of small DTNets for the electronic and ionic tensor, trained in seconds.
+
+    Parameters
+    ----------
+    data : CrystalSet
+        Features of all crystals that it may be asked for, the candidates' included (see `learner_set`). Labels in it are not looked
+        at: they come with the records given to `fit`, whose crystals are encoded then where they are new (relaxed by an oracle).
+    records : sequence of Record
+        Of `data`, in its order.
+    setup : Setup
+    seed : int
+        Member m has the seed `seed + 1000 * m`, for its weights and for the tenth of the crystals that it is validated on.
+    """
+
+    def __init__(self, data: CrystalSet, records: Sequence[Record], setup: Setup, seed: int = 0, cache_dir: str | Path | None = None):
+        self.data, self.setup, self.seed, self.cache_dir = data, setup, seed, cache_dir
+        self.rows = {crystal_key(r.structure): i for i, r in enumerate(records)}
+        self._last: tuple[frozenset, Predictor] | None = None
+
+    def row(self, structure) -> int:
+        """Position in `data`."""
+        try:
+            return self.rows[crystal_key(structure)]
+        except KeyError:
+            raise ValueError(f"a crystal of {structure.composition.reduced_formula} is not in the learner's set: encode it first") from None
+
+    def fit(self, records: Sequence[Record]) -> Predictor:
+        """Train on records; asked for the same ones again, it answers with what it trained before.
+
+        Raises
+        ------
+        ValueError
+            For a record without electronic and ionic (or total) tensor.
+        """
+        labels = {crystal_key(r.structure): _parts(r) for r in records}
+        key = frozenset((name, label.numpy().tobytes()) for name, label in labels.items())
+        if self._last is None or self._last[0] != key:
+            self._encode([r for r in records if crystal_key(r.structure) not in self.rows])
+            rows = np.array([self.rows[name] for name in labels])
+            targets = torch.full((len(self.data), 2, 6), torch.nan)  # nobody trains on what is hidden
+            targets[rows] = torch.stack(list(labels.values())).to(targets)
+            data = replace(self.data, targets=targets)
+            networks = [self._member(data, np.sort(rows), m) for m in range(self.setup.members)]
+            self._last = (key, lambda structures: self._predict(networks, structures))
+        return self._last[1]
+
+    def _encode(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        more, start = learner_set(records, self.setup.features, self.cache_dir, False), len(self.data)
+        self.rows |= {crystal_key(r.structure): start + i for i, r in enumerate(records)}
+        joined = {k: torch.cat([getattr(self.data, k), getattr(more, k)]) for k in ("scalars", "vectors", "tensors", "weights", "projectors")}
+        self.data = replace(self.data, **joined, start=torch.cat([self.data.start, more.start[1:] + self.data.start[-1]]), targets=None)
+
+    def _member(self, data: CrystalSet, rows: np.ndarray, member: int) -> DTNet:
+        seed = self.seed + 1000 * member
+        order = np.random.default_rng(seed).permutation(rows)
+        n = max(1, len(rows) // 10)
+        config = TrainConfig(self.setup.learning_rate, max_epochs=self.setup.epochs, patience=self.setup.epochs,
+                             batch_size=min(64, max(4, len(rows) // 10)), ema=0.9)  # fmt: skip
+        shape = DTNetConfig(data.channels, outputs=len(PARTS), **self.setup.options)
+        return fit(data, order[n:], order[:n], seed, shape, config, progress=False).model
+
+    def _predict(self, networks, structures) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.array([self.row(s) for s in structures], dtype=int)
+        members = np.stack([with_total(predict(n, self.data, rows))[:, 2] for n in networks])  # [M, B, 3, 3]
+        return members.mean(0), members
+
+
+def learner_set(records: Sequence[Record], features: str, cache_dir: str | Path | None = None, progress: bool = True) -> CrystalSet:
+    """Features of records and candidates for a `DTNetLearner`, without labels."""
+    return build_set(compute_features(features, [r.structure for r in records], False, cache_dir, progress), records)
+
+
+def _parts(record: Record) -> torch.Tensor:
+    """Electronic and ionic tensor of a record in Mandel's notation, [2, 6]."""
+    electronic, ionic, total = (record.tensor(t) for t in (*PARTS, "total"))
+    if ionic is None and electronic is not None and total is not None:
+        ionic = total - electronic
+    if electronic is None or ionic is None:
+        raise ValueError(f"record {record.id} ({record.formula}) has no electronic and ionic tensor to learn from")
+    return to_mandel(torch.tensor(np.stack([electronic, ionic])))
+
+
+def hide(records: Sequence[Record], known: int, seed: int) -> tuple[list[Record], list[Record]]:
+    """Known and hidden records, drawn by formula so that no polymorph of a hidden crystal is known."""
+    formulas = sorted({r.formula for r in records})
+    shown: set[str] = set()
+    counts = {f: 0 for f in formulas}
+    for r in records:
+        counts[r.formula] += 1
+    size = 0
+    for position in np.random.default_rng(seed).permutation(len(formulas)):
+        if size >= known:
+            break
+        shown.add(formulas[position])
+        size += counts[formulas[position]]
+    if size == len(records):
+        raise ValueError(f"{known} known of {len(records)} records leave nothing to hide; lower `known`")
+    return [r for r in records if r.formula in shown], [r for r in records if r.formula not in shown]
+
+
+def true_values(task: str, records: Sequence[Record]) -> np.ndarray:
+    """What a task measures on the records' own total tensors [B] (NaN: no gap, or not positive definite)."""
+    return task_values(task, np.array([r.eps_total for r in records]), gaps_of(records))
+
+
+def top_ids(ids: Sequence[str], values: np.ndarray, share: float = TOP) -> set[str]:
+    """The ids of the best `share` (at least one) by value."""
+    order = np.argsort(-np.asarray(values, dtype=float), kind="stable")
+    return {ids[i] for i in order[: max(1, round(share * len(ids)))]}
+
+
+def enrichment(predicted: np.ndarray, truth: np.ndarray, share: float = TOP) -> dict[str, float]:
+    """How much better than chance the predicted top holds the true top: two [B] -> hits, size of the top, enrichment.
+
+    Enrichment is the share of true ones among the predicted top, over their share among all (at most 1 / share).
+    """
+    ids = [str(i) for i in range(len(truth))]
+    best, guess = top_ids(ids, truth, share), top_ids(ids, predicted, share)
+    hits = len(best & guess)
+    return {"hits": hits, "top": len(best), "enrichment": hits / len(guess) / (len(best) / len(ids))}
+
+
+def summarise(rounds: Sequence[dict], hidden: Sequence[Record], truth: np.ndarray) -> list[dict]:
+    """By round: proposals, hits among them (in the true top of the hidden), hit rate, recall so far, best so far, enrichment.
+
+    `enrichment` is of the round's own predictions, over the crystals that were still hidden and against their own top.
+    """
+    best = top_ids([r.id for r in hidden], truth)
+    value = dict(zip((r.id for r in hidden), truth, strict=True))
+    found: set[str] = set()
+    table = []
+    for state in rounds:
+        proposed = {p["id"] for p in state["proposed"]}
+        found |= proposed & best
+        left = state["predictions"]
+        known = [m is not None for m in left["mean"]]
+        row = {"round": state["round"], "n_training": state["n_training"], "proposed": len(proposed), "hits": len(proposed & best),
+               "hit_rate": len(proposed & best) / max(1, len(proposed)), "recall": len(found) / len(best), "best": state["best"]}  # fmt: skip
+        if all(known) and known:
+            row |= {"enrichment": enrichment(np.array(left["mean"]), np.array([value[i] for i in left["id"]]))["enrichment"]}
+        table.append(row)
+    return table
+
+
+def with_gaps(records: Sequence[Record], profile: str, data_dir: str | Path | None = None) -> list[Record]:
+    """Records whose file has no gap get the one that ``mp_scalars`` has for their Materials Project id (profile "full")."""
+    if profile != "full":
+        return list(records)
+    path = resolve_data_dir(profile, data_dir) / "mp_scalars.json.gz"
+    known = {item["mp_id"]: item.get("band_gap_ev") for item in read_json(path)} if path.exists() else {}
+    missing = {r.id: known.get(r.mp_id) for r in records if band_gap(r) is None}
+    return [r if missing.get(r.id) is None else replace(r, meta=r.meta | {"band_gap_ev": missing[r.id]}) for r in records]
+
+
+def load_study(setup: Setup, profile: str = "mini", data_dir: str | Path | None = None, cache_dir: str | Path | None = None,
+               progress: bool = True) -> tuple[list[Record], CrystalSet, str]:  # fmt: skip
+    """Labelled records, each crystal once, with gaps where known; their features; and the SHA-256 of the data."""
+    records, checksum = load_clean(profile, data_dir)
+    records = list({crystal_key(r.structure): r for r in reversed(with_gaps(records, profile, data_dir))}.values())[::-1]
+    return records, learner_set(records, setup.features, cache_dir, progress), checksum
+
+
+def asked(task: str, records: Sequence[Record]) -> list[Record]:
+    """The records that a task can be asked of: all, or for the figure of merit those with a gap above zero."""
+    return [r for r in records if task == "anisotropy" or (band_gap(r) or 0) > 0]
+
+
+def run_study(setup: Setup, seeds: Sequence[int], tasks: Sequence[str] = TASKS, acquisitions: Sequence[str] = ACQUISITIONS,
+              profile: str = "mini", results: str | Path | None = None, data_dir=None, cache_dir=None, progress: bool = True) -> list[dict]:  # fmt: skip
+    """Every task, acquisition and seed; what the results file holds for the same setup and data is not repeated.
+
+    Parameters
+    ----------
+    setup : Setup
+    seeds : sequence of int
+        Each draws what is hidden, the networks' weights, and chance.
+    tasks, acquisitions : sequences of str
+    profile : {"mini", "full"}
+    results : path, optional
+
+    Returns
+    -------
+    list of dict
+        Identity of a results record (`target` is the task, `model` names the acquisition), `by_round` (`summarise`), `best_known`,
+        `best_hidden`, settings, checksum, provenance.
+    """
+    records, data, checksum = load_study(setup, profile, data_dir, cache_dir, progress)
+    stored = {_key(r): r for r in (load_results(results) if results is not None else [])}
+    same, found = {"settings": plain(asdict(setup)), "data_sha256": checksum}, []
+    with tqdm(total=len(seeds) * len(tasks) * len(acquisitions), unit="campaign", disable=not progress) as bar:
+        for seed, task in product(seeds, tasks):
+            known, hidden = hide(asked(task, records), setup.known, seed)
+            learners = _FirstShared(*(DTNetLearner(data, records, setup, seed, cache_dir) for _ in range(2)), len(known))
+            for kind in acquisitions:
+                identity = _identity(setup, task, f"retrospective-{kind}", seed, profile)
+                run = stored.get(_key(identity))
+                if run is None or any(run.get(k) != v for k, v in same.items()):
+                    campaign = Campaign(task, kind, setup.kappa, setup.rounds, setup.top_k, "none", None, seed)
+                    run = identity | {"study": "retrospective", "task": task, "acquisition": kind} | same
+                    run = plain(run | _campaign(campaign, learners, known, hidden) | provenance())
+                    if results is not None:
+                        append_result(results, run)
+                found.append(run)
+                bar.update()
+    return found
+
+
+@dataclass(frozen=True)
+class _FirstShared:
+    """Learner of all campaigns of a task and seed: round 1 is the same for them, and trained once."""
+
+    first: DTNetLearner
+    later: DTNetLearner
+    start: int
+
+    def fit(self, records: Sequence[Record]) -> Predictor:
+        return (self.first if len(records) == self.start else self.later).fit(records)
+
+
+def _campaign(campaign: Campaign, learner: Learner, known: list[Record], hidden: list[Record]) -> dict:
+    candidates = [replace(r, eps_electronic=None, eps_ionic=None, eps_total=None) for r in hidden]
+    rounds = run_rounds(campaign, learner, StoredOracle(hidden), known, candidates)
+    truth = true_values(campaign.task, hidden)
+    return {"n_known": len(known), "n_hidden": len(hidden), "best_known": float(np.nanmax(true_values(campaign.task, known))),
+            "best_hidden": float(np.nanmax(truth)), "by_round": summarise(rounds, hidden, truth)}  # fmt: skip
+
+
+def run_enrichment(setup: Setup, tasks: Sequence[str] = TASKS, folds: int = 5, seed: int = 0, profile: str = "mini",
+                   results: str | Path | None = None, data_dir=None, cache_dir=None, progress: bool = True) -> list[dict]:  # fmt: skip
+    """Enrichment of the top 1 % when every crystal is predicted by networks that know none of its formula, and most others.
+
+    `setup.known`, `rounds`, `top_k` and `kappa` play no part.
+    """
+    records, data, checksum = load_study(setup, profile, data_dir, cache_dir, progress)
+    fold = formula_folds(records, folds, seed)
+    predicted = np.zeros((setup.members, len(records), 3, 3))
+    for k in tqdm(range(folds), unit="fold", disable=not progress):
+        out = np.flatnonzero(fold == k)
+        learner = DTNetLearner(data, records, setup, seed, cache_dir)
+        predicted[:, out] = learner.fit([r for r, f in zip(records, fold, strict=True) if f != k])([records[i].structure for i in out])[1]
+    found = []
+    for task in tasks:
+        ids = {r.id for r in asked(task, records)}
+        rows = [i for i, r in enumerate(records) if r.id in ids]
+        chosen = [records[i] for i in rows]
+        mean = ensemble_statistics(task_values(task, predicted[:, rows], gaps_of(chosen)))[0]
+        record = _identity(setup, task, "enrichment", seed, profile) | {"study": "enrichment", "task": task, "folds": folds, "n": len(rows)}
+        record |= enrichment(mean, true_values(task, chosen)) | {"settings": asdict(setup), "data_sha256": checksum} | provenance()
+        found.append(plain(record))
+        if results is not None:
+            append_result(results, found[-1])
+    return found
+
+
+def formula_folds(records: Sequence[Record], folds: int, seed: int) -> np.ndarray:
+    """Number of the fold [B] of each record; all records of a formula share one."""
+    formulas = sorted({r.formula for r in records})
+    place = np.random.default_rng(seed).permutation(len(formulas)) % folds
+    fold = dict(zip(formulas, place.tolist(), strict=True))
+    return np.array([fold[r.formula] for r in records])
+
+
+def _identity(setup: Setup, task: str, what: str, seed: int, profile: str) -> dict:
+    encoders = parse_features(setup.features)
+    names, layers = "+".join(n for n, _ in encoders), "+".join(spell_layers(n) for _, n in encoders)
+    return dict(zip(IDENTITY, (task, f"{MODEL} {what}", names, layers, "by formula", seed, profile), strict=True))
+
+
+def _key(record: dict) -> tuple:
+    return tuple(record.get(k) for k in IDENTITY)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.retrospective --help``."""
+    default = Setup()
+    parser = argparse.ArgumentParser(description="Hide labelled crystals and let rounds of screening find the best; finished campaigns are skipped.")
+    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--acquisitions", nargs="+", default=list(ACQUISITIONS), choices=ACQUISITIONS)
+    for name in ("known", "rounds", "top_k", "members", "epochs"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name))
+    parser.add_argument("--kappa", type=float, default=default.kappa)
+    parser.add_argument("--features", default=default.features)
+    parser.add_argument("--enrichment", action="store_true", help="only: enrichment of the top 1 percent by cross-validation")
+    parser.add_argument("--results", default="data/results/screening.json")
+    o = parser.parse_args(arguments)
+    setup = Setup(o.known, o.rounds, o.top_k, o.kappa, o.features, o.members, o.epochs)
+    if o.enrichment:
+        for r in run_enrichment(setup, o.tasks, seed=o.seeds[0], profile=o.profile, results=o.results):
+            print(f"{r['task']}: {r['hits']} of the true top {r['top']} in the predicted one, enrichment {r['enrichment']:.1f}")
+        return
+    for r in run_study(setup, o.seeds, o.tasks, o.acquisitions, o.profile, o.results):
+        last = r["by_round"][-1]
+        print(f"{r['task']:16s} {r['acquisition']:12s} seed {r['seed']}: best {last['best']:.1f} of {r['best_hidden']:.1f}, recall {last['recall']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
