@@ -17,16 +17,23 @@ def main() -> None:
     paper, comparison = read_json(ROOT / "data/paper/table2.json"), read_json(RESULTS / "dfpt_comparison.json")
     stored = load_results(RESULTS / "tensors.json")
     full = [r for r in stored if r["profile"] == "full" and r["split"] == "record"]
-    total = [r for r in full if r["target"] == "total"]
-    together = [r for r in full if r["layer"] == "0-5"]
+    simple = [r for r in full if r["model"] == "DTNet-simple"]
+    joint = [r for r in full if r["model"] == "DTNet-joint"]
+    best = [r for r in joint if r["encoder"] == max((j["encoder"] for j in joint), key=len)]
     drawn = {
-        "layer_ablation": figures.layer_ablation(total, paper=paper),
+        "layer_ablation": figures.layer_ablation([r for r in simple if r["target"] == "total"], paper=paper),
         "against_paper": figures.against_paper(full, paper),
-        "crystal_systems": figures.system_bars(together, paper),
+        "crystal_systems": figures.system_bars([r for r in simple if r["layer"] == "0-5"], paper),
+        "crystal_systems_joint": figures.system_bars(best, paper),
+        "roads": figures.road_changes(load_results(RESULTS / "roads.json")),
+        "search": figures.search_trials(read_json(RESULTS / "search.json")),
         "dfpt_against_materials_project": figures.dfpt_parity(comparison["crystals"]),
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
+    for variant in ("default", "best"):
+        records = [r for r in load_results(RESULTS / "calibration.json") if r["variant"] == variant]
+        drawn[f"reliability_{variant}"] = figures.reliability(records)
     for name, figure in drawn.items():
         figures.save(figure, ROOT / "figures" / name)
         print(f"figures/{name}.png, .pdf")
