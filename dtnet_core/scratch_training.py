@@ -133,7 +133,7 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
                                   weight_decay=config.weight_decay, fused=True)  # fmt: skip
     steps = math.ceil(len(rows) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(seed), config.ema)
+    run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(seed), config)
     run.history["seconds"] = []
     identity = json.dumps([identity, seed, asdict(config), rows.tolist(), float(data.targets.double().sum())])
     identity = hashlib.sha256(identity.encode()).hexdigest()
