@@ -227,8 +227,10 @@ class DTNet(nn.Module):
         s, v, t = self.input_dropout(s, v, t)
         if self.project is not None:
             s, v, t = (linear(x) for linear, x in zip(self.project, (s, v, t), strict=True))
-        if self.functional is not None and packed.functional is not None:
-            s = s + self.functional(packed.functional)[packed.crystal]
+        if self.functional is not None:
+            which = packed.functional
+            which = torch.zeros_like(packed.crystal[:1]).expand(packed.n_crystals) if which is None else which
+            s = s + self.functional(which)[packed.crystal]
         for block in self.blocks:
             s, v, t = block(s, v, t, edges)
         a_s = self.scalar_out(s)[..., None]  # [N, K, 1]
