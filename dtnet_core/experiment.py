@@ -23,7 +23,7 @@ from .dataset import CrystalSet, build_set
 from .encoder import parse_features, spell_layers
 from .metrics import metrics_by_system
 from .readout import DTNet, DTNetConfig
-from .results import IDENTITY, append_result, load_results, plain, provenance
+from .results import IDENTITY, append_result, finished_runs, plain, provenance
 from .splits import split_by_group, split_by_record
 from .store import compute_features, default_cache_dir
 from .training import TrainConfig, fit, predict
@@ -137,11 +137,7 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), resu
     list of dict
         One a seed, with the keys of a results record: what ran, errors on the test set, `by_system`, provenance.
     """
-    done = (
-        {tuple(r.get(k) for k in IDENTITY): r for r in load_results(results)}
-        if results is not None and resume
-        else {}
-    )
+    done = finished_runs(results, resume)
     runs = [done.get(tuple(experiment.identity(seed).values())) for seed in seeds]
     if all(run is not None for run in runs):
         return runs

@@ -27,7 +27,7 @@ from .metrics import metrics_by_system
 from .pretrained import with_total
 from .readout import DTNet, DTNetConfig
 from .record import FUNCTIONALS
-from .results import IDENTITY, append_result, load_results, plain, provenance
+from .results import IDENTITY, append_result, finished_runs, plain, provenance
 from .splits import split_by_group, split_by_record
 from .store import compute_features, default_cache_dir
 from .training import FitResult, TrainConfig, fit, predict
@@ -201,7 +201,7 @@ def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record",
         Three a seed (electronic, ionic, total), with the keys of a results record.
     """
     recipe = RECIPES[name]
-    done = {tuple(r.get(k) for k in IDENTITY): r for r in (load_results(results) if results is not None else [])}
+    done = finished_runs(results)
     keys = {seed: [tuple(_identity(recipe, t, split, seed, profile).values()) for t in (*PARTS, "total")] for seed in seeds}
     task, found = None, []
     for seed in seeds:

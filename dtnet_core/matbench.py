@@ -44,7 +44,7 @@ from .store import default_cache_dir
 
 INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
-_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral"), Shallow: ()}
+_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral", "training"), Shallow: ()}
 KERNELS = {
     f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)
 }

@@ -7,8 +7,6 @@ and compressed. Every learner gets the labels of its training fold only: all oth
 
 from __future__ import annotations
 
-import copy
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,17 +18,16 @@ from pymatgen.core import Structure
 from scipy import sparse
 from scipy.optimize import linprog
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from .dataset import CrystalSet, build_set
 from .descriptors import compute_descriptors
+from .features import to_mandel
 from .joint import OPTIONS, TRAIN
 from .readout import DTNet, DTNetConfig
 from .record import Record
 from .reduce import segment_sum
 from .store import compute_features
-from .training import FEW_CRYSTALS, TrainConfig
+from .training import TrainConfig, fit
 
 _CHUNK = 1000
 """Crystals whose features are in memory unpacked at a time."""
@@ -120,12 +117,14 @@ class Network:
         """Refractive index [w] of the crystals `wanted`, within the range of the training labels; see `train_network`."""
         network = train_network(self, inputs.crystals, labels, train, validation, seed, progress)
         with torch.inference_mode():
-            parts = [self.index(network, inputs.crystals, rows) for rows in torch.split(torch.as_tensor(wanted), 256)]
+            parts = [
+                self.index(network.forward_mandel(inputs.crystals.batch(rows))) for rows in torch.split(torch.as_tensor(wanted), 256)
+            ]
         return _within(torch.cat(parts).double().numpy(), labels[train])
 
-    def index(self, network: DTNet, crystals: CrystalSet, rows: Tensor) -> Tensor:
-        """n [b] that the network predicts for some crystals."""
-        mean = network.forward_mandel(crystals.batch(rows))[:, 0, :3].mean(-1)
+    def index(self, tensors: Tensor) -> Tensor:
+        """n [b] of tensors [b, 1, 6] in Mandel's notation."""
+        mean = tensors[:, 0, :3].mean(-1)
         return mean.sqrt() if self.quantity == "sqrt" else mean
 
     def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -135,7 +134,7 @@ class Network:
 
 def train_network(spec: Network, crystals: CrystalSet, labels: np.ndarray, train: np.ndarray, validation: np.ndarray,
                   seed: int, progress: bool = True) -> DTNet:  # fmt: skip
-    """Train as `training.fit` does (AdamW, cosine schedule, clipping, mean of weights, best epoch), with a loss on n.
+    """`training.fit` with a loss on n.
 
     Parameters
     ----------
@@ -146,7 +145,6 @@ def train_network(spec: Network, crystals: CrystalSet, labels: np.ndarray, train
     train, validation : np.ndarray of int
         Positions; validation crystals choose the epoch.
     seed : int
-        Of weights, order of the batches and dropout; the result is a function of it (on one machine, one thread).
 
     Raises
     ------
@@ -156,42 +154,12 @@ def train_network(spec: Network, crystals: CrystalSet, labels: np.ndarray, train
         When the loss is no longer finite.
     """
     _check_labels(labels, train, validation)
-    config, order = spec.train, torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    network = DTNet(DTNetConfig(crystals.channels, outputs=1, link="softplus", **spec.options)).to(crystals.scalars.dtype)
     truth = torch.as_tensor(labels).to(crystals.scalars)  # [B]
-    rows, held = torch.as_tensor(train), torch.as_tensor(validation)
-    target = truth[rows] ** 2 if spec.quantity == "sqrt" else truth[rows]
-    scale_rows = rows if len(rows) >= FEW_CRYSTALS else torch.arange(len(crystals))
-    network.fit_scales(crystals.batch(scale_rows), target[:, None, None] * torch.eye(3).to(target))
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, math.ceil(len(rows) / config.batch_size) * config.max_epochs)
-    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
-    watched = network if mean is None else mean.module
-    best, best_epoch, state = math.inf, 0, copy.deepcopy(watched.state_dict())
-    bar = tqdm(range(1, config.max_epochs + 1), unit="epoch", desc=f"train seed {seed}", leave=False, disable=not progress)
-    for epoch in bar:
-        network.train()
-        for batch in torch.split(rows[torch.randperm(len(rows), generator=order)], config.batch_size):
-            optimizer.zero_grad(set_to_none=True)
-            spec.error(spec.index(network, crystals, batch), truth[batch]).backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimizer.step()
-            schedule.step()
-            if mean is not None:
-                mean.update_parameters(network)
-        watched.eval()
-        with torch.inference_mode():
-            loss = spec.error(spec.index(watched, crystals, held), truth[held]).item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} in epoch {epoch}: lower the learning rate or check the data")
-        if loss < best:
-            best, best_epoch, state = loss, epoch, copy.deepcopy(watched.state_dict())
-        bar.set_postfix(validation=f"{loss:.4f}", best=f"{best:.4f}", refresh=False)
-        if epoch - best_epoch >= config.patience:
-            break
-    network.load_state_dict(state)
-    return network.eval()
+    isotropic = to_mandel(torch.eye(3).to(truth))
+    data = replace(crystals, targets=(truth**2 if spec.quantity == "sqrt" else truth)[:, None, None] * isotropic)  # [B, 1, 6]
+    shape = DTNetConfig(crystals.channels, outputs=1, link="softplus", **spec.options)
+    loss = lambda predicted, target: spec.error(spec.index(predicted), spec.index(target))  # noqa: E731
+    return fit(data, train, validation, seed, shape, spec.train, progress=progress, loss=loss).model
 
 
 def _within(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:

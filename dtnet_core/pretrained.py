@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
-from .features import Features, concatenate_channels
+from .features import Features, concatenate_channels, concatenate_crystals
 from .metrics import scalar_constant
 from .readout import DTNet
 from .record import TARGETS
 from .store import compute_features
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
+_BATCH = 64  # crystals
 COVERAGES = (0.68, 0.90)
 """Share of crystals in the two intervals of a `Prediction`."""
 
@@ -51,6 +52,30 @@ class Prediction:
 def with_total(parts: np.ndarray) -> np.ndarray:
     """Electronic and ionic tensors [..., 2, 3, 3] -> with their sum, the total tensors: [..., 3, 3, 3]."""
     return np.concatenate([parts, parts.sum(-3, keepdims=True)], -3)
+
+
+def encoders_of(features: Sequence[str]) -> list[str]:
+    """Each "encoder:layers" that a member takes, once."""
+    return list(dict.fromkeys("+".join(features).split("+")))
+
+
+def member_tensors(networks: Sequence[DTNet], features: Sequence[str], encoded: Mapping[str, Features]) -> np.ndarray:
+    """Electronic, ionic and total tensors of B crystals by each network, [M, B, 3, 3, 3], in the structures' frames.
+
+    Parameters
+    ----------
+    networks : sequence of DTNet
+    features : sequence of str
+        Of each network.
+    encoded : mapping of str to Features
+        One batch for each of `encoders_of(features)`.
+    """
+    with torch.inference_mode():
+        parts = [
+            network(concatenate_channels([encoded[p] for p in text.split("+")])).double().numpy()
+            for network, text in zip(networks, features, strict=True)
+        ]
+    return with_total(np.stack(parts))
 
 
 def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
@@ -132,25 +157,11 @@ class Pretrained:
         dtnet_core.structures.InvalidStructureError
             For a structure that cannot be encoded; its position and the reason are named.
         """
-        found = {
-            part: compute_features(part, structures, False, cache_dir, progress)
-            for part in dict.fromkeys("+".join(self.features).split("+"))
-        }
-        members = self.predict_features(found)[:, :, TARGETS.index(self.target)]
+        found = {part: compute_features(part, structures, False, cache_dir, progress) for part in encoders_of(self.features)}
+        batches = [
+            member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()})
+            for i in range(0, len(structures), _BATCH)
+        ]
+        members = np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)[:, :, TARGETS.index(self.target)]
         spread = raw_spread(members, self.calibration["base"])
         return Prediction(members.mean(0), *(self.calibration[str(c)] * spread for c in COVERAGES), members)
-
-    def predict_features(self, found: Mapping[str, Sequence[Features]]) -> np.ndarray:
-        """Electronic, ionic and total tensors [M, B, 3, 3, 3] by each network, from the features of each encoder.
-
-        Parameters
-        ----------
-        found : mapping of str to sequence of Features
-            For each "encoder:layers" of `features`, one a crystal.
-        """
-        parts = []
-        with torch.inference_mode():
-            for network, text in zip(self.networks, self.features, strict=True):
-                crystals = zip(*(found[part] for part in text.split("+")), strict=True)
-                parts.append(np.concatenate([network(concatenate_channels(c)).double().numpy() for c in crystals]))
-        return with_total(np.array(parts).reshape(len(parts), -1, 2, 3, 3))

@@ -103,6 +103,11 @@ def append_result(path: str | os.PathLike, record: Mapping) -> None:
         write_json(path, [records[key] for key in sorted(records)])
 
 
+def finished_runs(path: str | os.PathLike | None, resume: bool = True) -> dict[tuple, dict]:
+    """Records of a results file by the values of their `IDENTITY`; none without a file, or when they are to be repeated."""
+    return {tuple(r.get(k) for k in IDENTITY): r for r in load_results(path)} if path is not None and resume else {}
+
+
 def results_table(
     results: Sequence[Mapping],
     group: Sequence[str] = ("target", "model", "encoder", "layer"),

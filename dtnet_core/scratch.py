@@ -24,7 +24,7 @@ from .experiment import load_clean
 from .features import to_mandel
 from .metrics import metrics_by_system
 from .orbit_graph import OrbitGraph
-from .results import IDENTITY, append_result, load_results, plain, provenance
+from .results import IDENTITY, append_result, finished_runs, plain, provenance
 from .scratch_training import GraphSet, ScratchNet, build_graphs, fit_scratch, predict_scratch
 from .sevennet_fresh import FreshSevenNet
 from .splits import split_by_record
@@ -117,8 +117,7 @@ def run_scratch(experiment: ScratchExperiment, seeds: Sequence[int], records: Se
     list of dict
         One a seed, with the keys of `experiment.run_experiment`, and `budget`.
     """
-    stored = load_results(results) if results is not None and resume else []
-    done = {tuple(r.get(k) for k in IDENTITY): r for r in stored}
+    done = finished_runs(results, resume)
     systems = crystal_systems([r.structure for r in records])
     runs = []
     for seed in seeds:

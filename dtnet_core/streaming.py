@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import errno
 import hashlib
-import pickle
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,11 +19,11 @@ import torch
 from pymatgen.core import Lattice, Structure
 from tqdm import tqdm
 
+from .cluster import connect, on_cluster
 from .encoder import encode, load_encoder, parse_features
-from .features import concatenate_channels
 from .files import locked, write_atomic
 from .metrics import anisotropy_ratio, scalar_constant
-from .pretrained import Pretrained, with_total
+from .pretrained import Pretrained, encoders_of, member_tensors
 from .record import TARGETS
 from .sources import entries, to_structure
 
@@ -52,18 +50,11 @@ def predict_members(ensemble, structures: Sequence[Structure]) -> np.ndarray:
     for position, structure in enumerate(structures):
         batch, size = [*batch, structure], size + len(structure)
         if size >= ATOMS_PER_BATCH or position == len(structures) - 1:
-            encoded = {p: encode(load_encoder(name), batch, layers) for p in _encoders(ensemble) for name, layers in parse_features(p)}
-            with torch.inference_mode():
-                members = [network(concatenate_channels([encoded[p] for p in text.split("+")])).double().numpy()
-                           for network, text in zip(ensemble.networks, ensemble.features, strict=True)]  # fmt: skip
-            parts.append(np.stack(members))  # [M, b, 2, 3, 3]
+            encoders = [(p, *parse_features(p)[0]) for p in encoders_of(ensemble.features)]
+            encoded = {p: encode(load_encoder(name), batch, layers) for p, name, layers in encoders}
+            parts.append(member_tensors(ensemble.networks, ensemble.features, encoded))
             batch, size = [], 0
-    return with_total(np.concatenate(parts, 1)) if parts else np.zeros((len(ensemble.networks), 0, 3, 3, 3))
-
-
-def _encoders(ensemble) -> list[str]:
-    """Each "encoder:layers" that a member takes, once."""
-    return list(dict.fromkeys("+".join(ensemble.features).split("+")))
+    return np.concatenate(parts, 1) if parts else np.zeros((len(ensemble.networks), 0, 3, 3, 3))
 
 
 def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]:
@@ -71,7 +62,7 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
 
     What is no crystal's fault (weights or files that this machine does not have) is raised.
     """
-    elements = frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in _encoders(ensemble)))
+    elements = frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in encoders_of(ensemble.features)))
     rows = [{"id": name, "formula": None, "n_atoms": None, "error": None} for name, _ in chunk]
     good: list[tuple[dict, Structure]] = []
     for row, (_, content) in zip(rows, chunk, strict=True):
@@ -208,7 +199,7 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
         parts = _Parts(output, ensemble.digest())
         before = len(parts.done)
         todo, skipped = _missing(entries(source), parts.done)
-        with tqdm(unit="crystal", desc="predict", disable=not progress) as bar, _connect(client, workers) as dask:
+        with tqdm(unit="crystal", desc="predict", disable=not progress) as bar, connect(client, workers) as dask:
 
             def write(rows: list[dict]) -> None:
                 parts.write(rows)
@@ -220,7 +211,7 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
                 for one in chunks:
                     write(predict_entries(one, ensemble))
             else:
-                _on_cluster(dask, ensemble, chunks, write)
+                on_cluster(dask, predict_entries, ensemble, chunks, write)
     return {"computed": len(parts.done) - before, "skipped": skipped[0], "failed": parts.failed}
 
 
@@ -243,68 +234,6 @@ def _missing(found: Iterable[tuple[str, object]], done: set[str]) -> tuple[Itera
         return entry[0] not in finished
 
     return filter(keep, found), skipped
-
-
-def _connect(client, workers: int | None):
-    """A context that gives a Dask client, or None for this process."""
-    if client is None and (workers or 1) == 1:
-        return nullcontext(None)
-    from dask.distributed import Client, LocalCluster
-
-    if client in (None, "local"):
-        return _owned(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
-    if client == "slurm":
-        try:
-            from dask_jobqueue import SLURMCluster
-        except ImportError as error:
-            raise RuntimeError("scheduler 'slurm' needs dask-jobqueue, which is not installed: pip install dask-jobqueue, and describe "
-                               "your queue in its configuration file (jobqueue.yaml)") from error  # fmt: skip
-        cluster = SLURMCluster()
-        cluster.scale(workers or 1)
-        return _owned(cluster)
-    return closing(Client(client)) if isinstance(client, str) else nullcontext(client)
-
-
-class _owned:
-    def __init__(self, cluster):
-        self.cluster = cluster
-
-    def __enter__(self):
-        self.client = self.cluster.get_client()
-        return self.client
-
-    def __exit__(self, *_):
-        self.client.close()
-        self.cluster.close()
-
-
-def _on_cluster(client, ensemble: _Ensemble, chunks: Iterable[list], write: Callable[[list[dict]], None]) -> None:
-    """Two chunks a worker on their way at any time; a killed worker's chunk goes to another one."""
-    from dask.distributed import as_completed
-
-    model = client.submit(pickle.loads, pickle.dumps(ensemble), pure=False)  # unlike scattered data, made again when lost
-    flying, first, lost = as_completed(), {}, {}
-
-    def land() -> None:
-        future = next(flying)
-        name = first.pop(future.key)
-        if future.status == "finished":
-            write(future.result())
-        else:
-            lost[name] = repr(future.exception())[:300]
-
-    for one in chunks:
-        while flying.count() >= 2 * max(1, len(client.nthreads())):
-            land()
-        future = client.submit(predict_entries, one, model, pure=False)
-        first[future.key] = one[0][0]
-        flying.add(future)
-    while flying.count():
-        land()
-    if lost:
-        name, reason = next(iter(lost.items()))
-        raise RuntimeError(f"{len(lost)} chunks were lost, all others are written; give the same command again, with smaller chunks if "
-                           f"it happens again. The first begins with {name}: {reason}")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

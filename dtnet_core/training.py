@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def joint_errors(predicted: Tensor, target: Tensor, scalar_only: Tensor | None) 
 
 def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, model: DTNetConfig | None = None,
         config: TrainConfig | None = None, checkpoint: str | Path | None = None, checkpoint_every: int = 20,
-        progress: bool = True) -> FitResult:  # fmt: skip
+        progress: bool = True, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> FitResult:  # fmt: skip
     """Train a DTNet on some crystals of a set, watching others.
 
     Parameters
@@ -126,6 +127,8 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     checkpoint_every : int
         Epochs between two checkpoints.
     progress : bool
+    loss : callable, optional
+        Of predicted and true tensors [b, K, 6] in Mandel's notation; default: see `_Run.loss`. A checkpoint does not know it.
 
     Returns
     -------
@@ -156,7 +159,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     )
     steps = math.ceil(len(train) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    run = _Run(network, optimizer, schedule, order, config)
+    run = _Run(network, optimizer, schedule, order, config, loss)
     identity = json.dumps(
         [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train)]
     )
@@ -200,7 +203,9 @@ def predict(
 class _Run:
     """The state of a training run: everything that a checkpoint holds."""
 
-    def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator, config: TrainConfig):
+    def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator, config: TrainConfig,
+                 criterion: Callable[[Tensor, Tensor], Tensor] | None = None):  # fmt: skip
+        self.criterion = criterion
         self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
         self.weights = config.weights
         self.network, self.optimizer, self.schedule, self.order = network, optimizer, schedule, order
@@ -232,6 +237,8 @@ class _Run:
         """MAE_ten of one target; of several, the mean of their `joint_errors`, each in units of its spread."""
         network = network or self.network
         predicted = network.forward_mandel(data.batch(rows))  # [b, K, 6]
+        if self.criterion is not None:
+            return self.criterion(predicted, data.targets[rows])
         if predicted.shape[1] == 1:
             return mae_ten_loss(predicted, data.targets[rows])
         known = None if data.scalar_only is None else data.scalar_only[rows]
@@ -300,5 +307,7 @@ def _check_split(data: CrystalSet, train: np.ndarray, validation: np.ndarray) ->
 
 
 def _fingerprint(data: CrystalSet, train: np.ndarray) -> str:
-    """A short sum over data and split, to recognise a checkpoint's run."""
-    return f"{float(data.targets.double().sum()):.6f} {float(data.scalars[:64].double().sum()):.4f} {int(np.dot(train, np.arange(len(train))))}"
+    """Sums over all features and labels, and the split, to recognise a checkpoint's run."""
+    parts = (data.targets, data.scalars, data.vectors, data.tensors)
+    sums = " ".join(f"{float(x.sum(dtype=torch.float64)):.6g}" for x in parts)
+    return f"{sums} {len(data.scalars)} {int(np.dot(train, np.arange(len(train))))}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core import dfpt, retrospective
+from dtnet_core import dfpt, learner, retrospective
 from dtnet_core.campaign import Campaign, DFPTOracle, StoredOracle, VaspOracle, run_rounds
 from dtnet_core.data import load_records, record_to_dict
 from dtnet_core.files import InUseError, locked
@@ -303,9 +303,9 @@ def _alone(records, cache):
 
 def test_study_is_resumable(tmp_path, monkeypatch):
     results, trained = tmp_path / "screening.json", []
-    study, fit = retrospective.load_study(SMALL, "mini", cache_dir=tmp_path / "cache", progress=False), retrospective.fit
+    study, fit = retrospective.load_study(SMALL, "mini", cache_dir=tmp_path / "cache", progress=False), learner.fit
     monkeypatch.setattr(retrospective, "load_study", lambda *a: study)
-    monkeypatch.setattr(retrospective, "fit", lambda *a, **k: trained.append(len(a[1])) or fit(*a, **k))
+    monkeypatch.setattr(learner, "fit", lambda *a, **k: trained.append(len(a[1])) or fit(*a, **k))
     arguments = {"profile": "mini", "results": results, "cache_dir": tmp_path / "cache", "progress": False}
     first = run_study(SMALL, [0], ["anisotropy"], ["ucb", "random"], **arguments)
     assert len(trained) == 2 * 2  # two members, two rounds, and none for chance

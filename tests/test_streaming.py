@@ -199,14 +199,14 @@ def test_restart_after_a_full_disk_computes_only_what_is_missing(ensemble, tmp_p
 
 
 class Deadly(torch.nn.Module):
-    """A network that kills the process it runs in at one of the crystals, the first time only."""
+    """A network that kills the process it runs in at one of the crystals: the first time only, or `always`."""
 
-    def __init__(self, inner: DTNet, marker: str):
+    def __init__(self, inner: DTNet, marker: str, always: bool = False):
         super().__init__()
-        self.inner, self.marker = inner, marker
+        self.inner, self.marker, self.always = inner, marker, always
 
     def forward(self, features):
-        if len(features.n_atoms) == 5 and not os.path.exists(self.marker):
+        if len(features.n_atoms) == 5 and (self.always or not os.path.exists(self.marker)):
             with open(self.marker, "a") as file:
                 file.write("died\n")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -218,7 +218,7 @@ def test_killed_workers_lose_nothing(tmp_path):
     import dask
     from dask.distributed import Client, LocalCluster
 
-    deadly, out = tiny_ensemble(1), tmp_path / "out"
+    deadly, out, lost = tiny_ensemble(1), tmp_path / "out", tmp_path / "lost"
     deadly.networks = [Deadly(deadly.networks[0], str(tmp_path / "marker"))]
     one_worker = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     broken = [("broken", {"lattice": "none"})]
@@ -229,6 +229,16 @@ def test_killed_workers_lose_nothing(tmp_path):
         table = read(out)
         assert sorted(table.index) == sorted(name for name, _ in source)  # each of them once
         assert table["eps_total_xx"].notna().sum() == 15 and "lattice" in table["error"]["broken"]
+
+        deadly.networks[0].always, cluster.scheduler.allowed_failures = True, 0
+        with pytest.raises(RuntimeError, match=r"chunks were lost, all others are written.*begins with salt-[05]:"):
+            predict_stream(salts(8), lost, deadly, chunk=5, client=cluster.scheduler_address, progress=False)
+    deadly.networks[0].always = False  # Dask may blame a chunk that waited on the same worker, too: it is only put off
+    summary = predict_stream(salts(8), lost, deadly, chunk=5, progress=False)
+    assert summary["computed"] >= 5 and summary["computed"] + summary["skipped"] == 8 and summary["failed"] == 0
+    assert read(lost).index.tolist() == [f"salt-{i}" for i in range(8)]
+    both = read(out).loc[[f"salt-{i}" for i in range(8)], "eps_total_mean"]
+    np.testing.assert_allclose(read(lost)["eps_total_mean"], both, rtol=1e-5)
 
 
 def test_schedulers_that_are_not_there(ensemble, tmp_path):
