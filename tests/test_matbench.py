@@ -293,8 +293,13 @@ def test_network_learns_n_and_reads_it_as_told(task, cache):
 
 def test_figures_show_every_model():
     leaderboard = {"models": [{"model": "DTNet", "mae": 0.2371, "std": 0.077}, {"model": "CGCNN", "mae": 0.599, "std": None}]}
-    fig = figures.leaderboard_bars(leaderboard, {"mean_mae": 0.2, "std_mae": 0.05})
+    all_rows = {"coverage": {"rows": 9, "with_structure": 9}, "published": None}
+    fig = figures.leaderboard_bars(leaderboard, {"mean_mae": 0.2, "std_mae": 0.05} | all_rows)
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["this kit", "DTNet", "CGCNN"]
+    same_rows = {"coverage": {"rows": 9, "with_structure": 8}, "published": {"DTNet": {"mean_mae": 0.19, "std_mae": 0.07}}}
+    fig = figures.leaderboard_bars(leaderboard, {"mean_mae": 0.2, "std_mae": 0.05} | same_rows)
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["DTNet", "this kit", "CGCNN"]  # no place won on fewer rows
+    assert [bool(bar.get_hatch()) for bar in fig.axes[0].patches] == [False, False, True]
     rng = np.random.default_rng(0)
     truth = rng.lognormal(0.8, 0.5, 200) + 0.5
     tables = {"a": matbench_scores.errors_by_n(truth + 0.1, truth), "b": matbench_scores.errors_by_n(truth - 0.2, truth)}
