@@ -102,18 +102,18 @@ class Network:
     loss : {"log", "absolute"}
         Mean of |log n_pred - log n|, or of |n_pred - n|. Both are least at the conditional median; the first weighs
         relative errors.
-    features : str, optional
-        Some of the encoders of the `Inputs`; None: all of them.
     train : TrainConfig
     options : dict
         Arguments of `readout.DTNetConfig` other than its channels and outputs.
+    features : str, optional
+        Some of the encoders of the `Inputs`; None: all of them.
     """
 
     quantity: str = "sqrt"
     loss: str = "log"
-    features: str | None = None
     train: TrainConfig = field(default_factory=lambda: replace(TRAIN, weights=()))
     options: dict = field(default_factory=lambda: {k: v for k, v in OPTIONS.items() if k != "link"})
+    features: str | None = None
 
     def __post_init__(self):
         if self.quantity not in ("sqrt", "direct") or self.loss not in ("log", "absolute"):
