@@ -24,7 +24,7 @@ from .experiment import load_clean
 from .features import to_mandel
 from .metrics import metrics_by_system
 from .orbit_graph import OrbitGraph
-from .results import IDENTITY, append_result, finished_runs, plain, provenance
+from .results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
 from .scratch_training import GraphSet, ScratchNet, build_graphs, fit_scratch, predict_scratch
 from .sevennet_fresh import FreshSevenNet
 from .splits import split_by_record
@@ -84,7 +84,7 @@ class ScratchExperiment:
         values = (
             self.target,
             self.model,
-            f"{self.encoder}-scratch",
+            f"{self.encoder}{FROM_SCRATCH}",
             str(self.layer),
             "record",
             seed,
@@ -186,7 +186,7 @@ def _run_file(experiment: ScratchExperiment, seed: int, checksum: str, cache_dir
     code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
     settings = (sorted(experiment.identity(seed).items()), experiment.train, checksum, code)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-    network = f"{experiment.model}-{experiment.encoder}-scratch-{experiment.layer}"
+    network = f"{experiment.model}-{experiment.encoder}{FROM_SCRATCH}-{experiment.layer}"
     name = f"{experiment.profile}-{experiment.target}-{network}-seed{seed}-{digest}.pt"
     return Path(cache_dir or default_cache_dir()) / "runs" / name
 
