@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from pymatgen.util.string import latexify
+
 from . import figures
-from .data import read_json
+from .data import DATA_DIR_VARIABLE, load_records, read_json
 from .results import headline, load_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,12 +34,28 @@ def main() -> None:
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
+    drawn |= screening_figures(load_results(RESULTS / "screening.json"))
     for variant in ("default", "best"):
         records = [r for r in load_results(RESULTS / "calibration.json") if r["variant"] == variant]
         drawn[f"reliability_{variant}"] = figures.reliability(records)
     for name, figure in drawn.items():
         figures.save(figure, ROOT / "figures" / name)
         print(f"figures/{name}.png, .pdf")
+
+
+def screening_figures(stored: list[dict]) -> dict:
+    """Figures of `data/results/screening.json`; the crystals' only where the data folder has them."""
+    runs = [r for r in stored if r["study"] == "retrospective" and r["profile"] == "full"]
+    drawn = {"screening_retrospective": figures.retrospective_curves(runs)} if runs else {}
+    rankings = {r["task"]: r for r in stored if r["study"] == "ranking" and r["profile"] == "full"}
+    if merit := rankings.get("figure of merit"):
+        gaps, eps = zip(*merit["points"], strict=True)
+        drawn |= {"screening_gap_maps": figures.gap_maps(merit["densities"]), "screening_pareto": figures.pareto(gaps, eps, merit["front"])}
+    if rankings and os.environ.get(DATA_DIR_VARIABLE):
+        pool = {r.id: r.structure for r in load_records("full", "screening_pool")}
+        shown = [b for r in rankings.values() for b in r["best"][:3]]
+        drawn["screening_candidates"] = figures.crystals([pool[b["id"]] for b in shown], [f"{latexify(b['formula'])}, {b['value']:.1f} ± {b['deviation']:.1f}" for b in shown])
+    return drawn
 
 
 if __name__ == "__main__":

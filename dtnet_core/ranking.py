@@ -35,6 +35,8 @@ PUBLISHED_FILES = {"figure of merit": "dtnet_dfpt_high_dielectric_bandgap.csv", 
 MAX_ATOMS = 20
 """Largest cell that is proposed for validation."""
 BEST = 20
+SHOWN = 400
+"""Candidates of the highest figure of merit that a results file keeps gap and permittivity of."""
 MAX_VIOLATION = 0.01
 """Of a published tensor against the point group of the crystal in the pool: above, it is in another frame or of another crystal."""
 
@@ -190,11 +192,13 @@ def against_published(task: str, measured: Sequence[Record], scores: pd.DataFram
         "not-converged": mean and median absolute error and correlation (Spearman) of eps and of the task's value.
     """
     measured = [r for r in measured if r.id in scores.index]
+    good = [r for r in measured if "not-converged" not in r.flags]
+    if not good:
+        return {"rows": rows, "in_pool": len(measured), "scored": 0, "candidates": len(scores), "materials": []}
     rank = scores["score"].rank(ascending=False, method="first")
     place = {r.id: int(rank[r.id]) for r in measured}
     materials = [{"id": r.id, "formula": r.formula, "value": scores.loc[r.id, "value"], "eps": scores.loc[r.id, "eps"], "rank": place[r.id],
                   "top_percent": 100 * place[r.id] / len(scores), "flags": list(r.flags)} for r in measured]  # fmt: skip
-    good = [r for r in measured if "not-converged" not in r.flags]
     truth, chosen = np.array([r.eps_total for r in good]), scores.loc[[r.id for r in good]]
     pairs = {"eps": (chosen["eps"], scalar_constant(truth)), "value": (chosen["value"], task_values(task, truth, gaps_of(good)))}
     found = {"rows": rows, "in_pool": len(measured), "scored": len(good), "candidates": len(scores), "materials": materials,
@@ -246,7 +250,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         found.append(_identity(task, "ranking", ensemble, variant, profile) | {"study": "ranking"} | base | {
             "best": best(task, candidates, scores, table, k), "quantiles": scores["value"].quantile([0.5, 0.9, 0.99, 1]).to_dict(),
             "front": [{"id": scores.index[i], **scores.iloc[i][["formula", "gap_ev", "eps", "value"]].to_dict()} for i in front] if task == TASKS[0] else None,
-            "densities": maps if task == TASKS[0] else None,
+            "points": _points(scores) if task == TASKS[0] else None, "densities": maps if task == TASKS[0] else None,
             "shortlist": [{"id": name, **row, **jobs[name]} for name, row in zip(small.index, small.to_dict("records"), strict=True)],
         } | provenance())  # fmt: skip
         if published is not None:
@@ -254,6 +258,11 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
             found.append(_identity(task, "published", ensemble, variant, profile) | {"study": "published", "task": task, "kappa": kappa}
                          | against_published(task, measured, scores, rows) | provenance())  # fmt: skip
     return [plain(record) for record in found]
+
+
+def _points(scores: pd.DataFrame) -> list[list[float]]:
+    shown = scores.sort_values("value", ascending=False).head(SHOWN)
+    return shown[["gap_ev", "eps"]].round(2).to_numpy().tolist()
 
 
 def _kind(reason: str) -> str:

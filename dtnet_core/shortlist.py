@@ -1,11 +1,13 @@
 """Which of the best candidates the kit's own DFPT can check, and what each will cost.
 
-Costs are read off the crystals that the kit has computed: a power law in what the programs' work grows with. The
-structures are written as files; `python -m dtnet_core.dfpt compute` does the rest (`data/open_dfpt.md`).
+Costs are read off the crystals that the kit has computed: a power law in what the programs' work grows with. ``python
+-m dtnet_core.shortlist`` writes structures of the stored ranking's best as files; ``python -m dtnet_core.dfpt compute`` does the
+rest (`data/open_dfpt.md`).
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,12 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp import Poscar
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from .data import load_records
 from .dfpt import DFPTError, inputs
 from .files import write_atomic
 from .record import Record
-from .screening import band_gap
+from .results import load_results
+from .screening import TASKS, band_gap
 
 MAGNETIC = frozenset(("V", "Cr", "Mn", "Fe", "Co", "Ni"))
 """Elements that are left out: the kit's DFPT is not spin-polarised."""
@@ -121,3 +125,25 @@ def write_inputs(records: Sequence[Record], folder: str | Path) -> list[Path]:
     for record, path in zip(records, paths, strict=True):
         write_atomic(path, Poscar(record.structure).get_str(significant_figures=12))
     return paths
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.shortlist --help``."""
+    parser = argparse.ArgumentParser(description="Structures of the best small candidates of the stored ranking, for the kit's DFPT, and their costs.")
+    parser.add_argument("--task", choices=TASKS, help="default: both")
+    parser.add_argument("--number", type=int, default=7, help="candidates a task")
+    parser.add_argument("--folder", type=Path, default=Path("build/shortlist"))
+    parser.add_argument("--results", default="data/results/screening.json")
+    o = parser.parse_args(arguments)
+    rankings = [r for r in load_results(o.results) if r["study"] == "ranking" and o.task in (None, r["task"])]
+    rows = {row["id"]: row for r in rankings for row in r["shortlist"][: o.number]}
+    if not rows:
+        parser.exit(1, f"{o.results} has no ranking; run python -m dtnet_core.ranking first\n")
+    pool = {r.id: r for r in load_records("full", "screening_pool")}
+    for row in sorted(rows.values(), key=lambda row: row["minutes"]):
+        [path] = write_inputs([pool[row["id"]]], o.folder)
+        print(f"{path}  {row['formula']}, {row['spacegroup']}: {row['n_atoms']} atoms, {row['electrons']} electrons, about {row['minutes']:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import stat
 import sys
 
 import dask
+import dask_jobqueue  # noqa: F401 - reads its defaults, which `dask.config.set` is to replace
 import nbformat
 import papermill
 import pytest

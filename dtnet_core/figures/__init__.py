@@ -11,6 +11,7 @@ from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
 from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
+from .screening import checked, crystals, gap_maps, pareto, retrospective_curves, values_by_round
 from .search import reliability, road_changes, search_trials
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
@@ -20,20 +21,25 @@ __all__ = [
     "PALETTE",
     "TARGET_LABELS",
     "against_paper",
+    "checked",
     "crystal_system_counts",
+    "crystals",
     "dfpt_convergence",
     "dfpt_parity",
     "electronic_ionic_map",
     "element_counts",
     "errors_by_n",
+    "gap_maps",
     "layer_ablation",
     "leaderboard_bars",
     "learning_curve",
     "letter_panels",
     "measured_parity",
+    "pareto",
     "parity",
     "parity_of_n",
     "reliability",
+    "retrospective_curves",
     "road_changes",
     "save",
     "scaling",
@@ -41,4 +47,5 @@ __all__ = [
     "style",
     "system_bars",
     "tensor_glyph",
+    "values_by_round",
 ]
