@@ -9,7 +9,7 @@ from pathlib import Path
 from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
 from .data import load_records
 from .dfpt import build_seed, read_seeds
-from .prototypes import estimate_gaps, hypothetical, relaxed_pool
+from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
 from .ranking import published_dir, published_records
 from .record import Record
 from .sources import read_source
@@ -25,7 +25,7 @@ def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = 
     Parameters
     ----------
     name : str
-        "prototypes": `size` hypothetical crystals and those that `hidden` were computed from, all relaxed with the potential;
+        "prototypes": `size` hypothetical crystals of the labelled ones' elements, and those that `hidden` were computed from, all relaxed with the potential;
         "screening_pool": of the data folder; or a path that `sources.entries` reads.
     labelled : sequence of Record
         From which gaps are learned where the pool has none.
@@ -40,9 +40,10 @@ def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = 
     """
     bare = [replace(r, eps_electronic=None, eps_ionic=None, eps_total=None) for r in hidden]
     if name == "prototypes":
-        seeds = read_seeds()
+        seeds, elements = read_seeds(), {e.symbol for r in labelled for e in r.structure.composition}  # what networks and gaps know
         crystals = {r.id: build_seed(seeds[r.id]).get_primitive_structure() for r in hidden if r.id in seeds}
-        records, reasons = relaxed_pool(hypothetical(size, seed) | crystals, progress=progress)
+        drawn = hypothetical(size, seed, *([e for e in some if e in elements] for some in (CATIONS, ANIONS)))
+        records, reasons = relaxed_pool(drawn | crystals, progress=progress)
     elif name == "screening_pool":
         records, reasons = [*load_records("full", name), *bare], {}
     else:

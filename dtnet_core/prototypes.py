@@ -26,14 +26,17 @@ from .store import compute_features
 
 CATIONS = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Al", "Ga", "In", "Y", "La", "Ti", "Zr", "Hf", "Sn", "Pb")
 ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N", "P")
-MAX_STEPS, MAX_FORCE = 150, 0.05
+PROTOTYPES = ("rocksalt", "zincblende", "wurtzite", "cscl", "nias", "fluorite", "antifluorite", "perovskite", "half-heusler", "cdi2", "cdcl2", "pbfcl",
+              "litharge", "nafeo2", "tli")  # fmt: skip
+"""Of the kit's set, those without molecular groups."""
+MAX_STEPS, MAX_FORCE = 60, 0.05
 """Of a relaxation; eV/angstrom, and the same for the cell's generalised forces."""
 VOLUME_RANGE = (0.5, 2.0)
 """A crystal whose volume changes by more was no guess of a crystal."""
 
 
 def hypothetical(size: int, seed: int = 0, cations: Sequence[str] = CATIONS, anions: Sequence[str] = ANIONS,
-                 max_atoms: int = 5) -> dict[str, Structure]:  # fmt: skip
+                 prototypes: Sequence[str] = PROTOTYPES, max_atoms: int = 5) -> dict[str, Structure]:  # fmt: skip
     """Unrelaxed crystals by "<formula>-<prototype>", drawn by chance from all that have balanced charges.
 
     Parameters
@@ -42,7 +45,9 @@ def hypothetical(size: int, seed: int = 0, cations: Sequence[str] = CATIONS, ani
         All of them when there are fewer.
     seed : int
     cations, anions : sequences of str
-        The first site of a prototype takes a cation, the last an anion, others either; charges are common oxidation states.
+        The last site of a prototype takes an anion, the others cations; charges are common oxidation states.
+    prototypes : sequence of str
+        Of ``data/open_dfpt_inputs/seeds.json``.
     max_atoms : int
         Of the primitive cell.
 
@@ -53,10 +58,10 @@ def hypothetical(size: int, seed: int = 0, cations: Sequence[str] = CATIONS, ani
     """
     found: dict[str, tuple[Structure, dict[str, str]]] = {}
     for name, (old, template) in _templates().items():
-        if len(template) > max_atoms or len(set(old)) < 2:
+        if name not in prototypes or len(template) > max_atoms or len(set(old)) < max(2, len(old)):
             continue
         amounts = [template.composition[e] for e in old]
-        for new in product(cations, *[(*cations, *anions)] * (len(old) - 2), anions):
+        for new in product(*[cations] * (len(old) - 1), anions):
             if len(set(new)) == len(new) and _neutral(new, amounts, anions):
                 formula = Composition(dict(zip(new, amounts, strict=True))).reduced_formula
                 found.setdefault(f"{formula}-{name}", (template, dict(zip(old, new, strict=True))))

@@ -127,11 +127,10 @@ def density_maps(known: Sequence[Record], candidates: Sequence[Record], table: p
     Returns
     -------
     dict
-        `gap_ev` and by part `log10_eps` (axes), `known`, `candidates` (each [points, points], see `density`).
+        `gap_ev`, `n` (crystals with a gap, of both), and by part `log10_eps` (axes), `known`, `candidates` (each [points, points], see `density`).
     """
-    gaps, mine, known = np.linspace(0, 10, points), gaps_of(known), list(known)
-    known_gaps, maps = mine, {"gap_ev": gaps.round(4), "n": [len(known), len(candidates)]}
-    candidate_gaps = gaps_of(candidates)
+    gaps, known_gaps, candidate_gaps = np.linspace(0, 10, points), gaps_of(known), gaps_of(candidates)
+    maps = {"gap_ev": gaps.round(4), "n": [int(np.isfinite(g).sum()) for g in (known_gaps, candidate_gaps)]}
     for part, (low, high) in {"electronic": (0.0, 2.0), "ionic": (-1.0, 2.5)}.items():
         axis = np.linspace(low, high, points)
         labels = scalar_constant([r.tensor(part) for r in known])

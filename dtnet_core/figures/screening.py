@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations, product
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from pymatgen.core import Structure
-from pymatgen.io.ase import AseAtomsAdaptor
+from matplotlib.patches import Circle
+from matplotlib.ticker import LogLocator, NullFormatter
+from pymatgen.core import Element, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from pymatgen.util.string import latexify
 
 from .theme import (
@@ -30,6 +35,8 @@ from .theme import (
 
 LEVELS = (0.05, 0.2, 0.4, 0.6, 0.8)
 """Of contours, as shares of the largest density: five, as in Fig. 8a-b."""
+BONDED = 1.15
+"""Longest bond drawn, in units of the sum of the covalent radii."""
 VALUE_LABELS = {"figure of merit": r"figure of merit, $E_g\varepsilon$ (eV)", "anisotropy": r"anisotropy ratio, $\lambda_\mathrm{max}/\lambda_\mathrm{min}$"}
 _ORDER = ("ucb", "greedy", "uncertainty", "random")
 
@@ -74,12 +81,13 @@ def pareto(gaps: np.ndarray, eps: np.ndarray, front: Sequence[Mapping], known: t
     """
     fig, ax = plt.subplots(figsize=(ONE_COLUMN + 0.9, ONE_COLUMN * 0.85))
     if known is not None:
-        ax.scatter(*known, s=5, color=FAINT, linewidths=0, rasterized=True, label="labelled")
+        ax.scatter(*known, s=5, color=MUTED, alpha=0.4, linewidths=0, rasterized=True, label="labelled")
     merit = np.asarray(gaps) * np.asarray(eps)
     use = np.isfinite(merit) & (merit > 0)
     points = ax.scatter(np.asarray(gaps)[use], np.asarray(eps)[use], c=merit[use], norm=LogNorm(max(1.0, merit[use].min()), merit[use].max()), cmap=SEQUENTIAL,
                         s=9, linewidths=0, rasterized=True)  # fmt: skip
-    fig.colorbar(points, ax=ax, label=VALUE_LABELS["figure of merit"])
+    bar = fig.colorbar(points, ax=ax, label=VALUE_LABELS["figure of merit"], ticks=LogLocator(subs=(1, 2, 5)), format="{x:g}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     if front:
         ax.step([p["gap_ev"] for p in front], [p["eps"] for p in front], where="post", color=INK, linewidth=0.7)
         for place, p in enumerate(sorted(front, key=lambda p: -p["value"])[:named]):
@@ -118,7 +126,7 @@ def values_by_round(groups: Mapping[str, np.ndarray], task: str) -> Figure:
 
 @figure
 def crystals(structures: Sequence[Structure], titles: Sequence[str], columns: int = 3) -> Figure:
-    """Cells of crystals, seen a little from above (Figs. 8d, 9b).
+    """Conventional cells of crystals, seen a little from above, with bonds between atoms whose radii touch (Figs. 8d, 9b).
 
     Parameters
     ----------
@@ -126,20 +134,41 @@ def crystals(structures: Sequence[Structure], titles: Sequence[str], columns: in
     titles : sequence of str
     columns : int
     """
-    from ase.visualize.plot import plot_atoms
-
     rows = -(-len(structures) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(TWO_COLUMNS * columns / 4, 1.9 * rows), squeeze=False)
+    fig, axes = plt.subplots(rows, columns, figsize=(TWO_COLUMNS * columns / 4, 2.1 * rows), squeeze=False)
     for ax, structure, title in zip(axes.flat, structures, titles, strict=False):
-        cell = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-        repeats = [max(1, round(4.5 / length)) for length in structure.lattice.abc]  # of small cells, a few
-        plot_atoms(cell * repeats, ax, radii=0.45, rotation="-80x,15y,5z", show_unit_cell=1)
+        _cell(ax, SpacegroupAnalyzer(structure, symprec=0.01).get_conventional_standard_structure())
         ax.set_title(title, fontsize=7)
-        elements = list(dict.fromkeys(s.specie.symbol for s in structure))
-        ax.text(0.5, -0.02, ", ".join(elements), transform=ax.transAxes, ha="center", va="top", fontsize=6, color=MUTED)
     for ax in axes.flat:
         ax.set_axis_off()
     return fig
+
+
+def _cell(ax, cell: Structure) -> None:
+    """Draw one cell, atoms on its faces on all of them, by depth: edges, bonds, atoms."""
+    turn, tilt = np.deg2rad(-20), np.deg2rad(-78)  # about c, then about the horizontal axis
+    about_c = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    view = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]) @ about_c
+    project = lambda fractions: np.asarray(fractions, dtype=float) @ cell.lattice.matrix @ view.T  # noqa: E731 - x, y, and depth
+    corners = np.array(list(product((0, 1), repeat=3)))
+    for a, b in combinations(corners, 2):
+        if np.abs(a - b).sum() == 1:
+            ax.plot(*project([a, b])[:, :2].T, color=MUTED, linewidth=0.6, zorder=0)
+    seen = [(site.specie.symbol, (site.frac_coords % 1.0) + shift) for site in cell for shift in corners]
+    seen = [(e, f) for e, f in ((e, np.where(np.abs(f) < 1e-3, 0.0, f)) for e, f in seen) if (f < 1 + 1e-3).all()]
+    points, numbers = project([f for _, f in seen]), [Element(e).Z for e, _ in seen]
+    near, far = points[:, 2].min(), np.ptp(points[:, 2]) or 1.0
+    for i, j in combinations(range(len(seen)), 2):
+        if np.linalg.norm(points[i] - points[j]) < BONDED * (covalent_radii[numbers[i]] + covalent_radii[numbers[j]]):
+            depth = 1 + (points[[i, j], 2].mean() - near) / far
+            ax.plot(*points[[i, j], :2].T, color=MUTED, linewidth=1.2, alpha=0.7, zorder=depth - 0.01)
+    for point, number in zip(points, numbers, strict=True):
+        ax.add_patch(Circle(point[:2], 0.4 * covalent_radii[number], facecolor=jmol_colors[number], edgecolor=INK, linewidth=0.4,
+                            zorder=1 + (point[2] - near) / far))  # fmt: skip
+    ax.set(xlim=(points[:, 0].min() - 1, points[:, 0].max() + 1), ylim=(points[:, 1].min() - 1, points[:, 1].max() + 1), aspect="equal")
+    shown = {s.specie.symbol: s.specie.Z for s in cell}
+    handles = [Line2D([], [], marker="o", linestyle="", color=jmol_colors[z], markeredgecolor=INK, markeredgewidth=0.4, label=e) for e, z in shown.items()]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(shown), handletextpad=0, columnspacing=0.6, fontsize=6)
 
 
 @figure
