@@ -126,7 +126,7 @@ def values_by_round(groups: Mapping[str, np.ndarray], task: str) -> Figure:
 
 @figure
 def crystals(structures: Sequence[Structure], titles: Sequence[str], columns: int = 3) -> Figure:
-    """Conventional cells of crystals, seen a little from above, with bonds between atoms whose radii touch (Figs. 8d, 9b).
+    """Conventional cells of crystals, seen a little from above, with bonds where radii touch, not among metals (Figs. 8d, 9b).
 
     Parameters
     ----------
@@ -158,10 +158,10 @@ def _cell(ax, cell: Structure) -> None:
     seen = [(e, f) for e, f in ((e, np.where(np.abs(f) < 1e-3, 0.0, f)) for e, f in seen) if (f < 1 + 1e-3).all()]
     points, numbers = project([f for _, f in seen]), [Element(e).Z for e, _ in seen]
     near, far = points[:, 2].min(), np.ptp(points[:, 2]) or 1.0
+    metal = [Element(e).is_metal for e, _ in seen]
     for i, j in combinations(range(len(seen)), 2):
-        if np.linalg.norm(points[i] - points[j]) < BONDED * (covalent_radii[numbers[i]] + covalent_radii[numbers[j]]):
-            depth = 1 + (points[[i, j], 2].mean() - near) / far
-            ax.plot(*points[[i, j], :2].T, color=MUTED, linewidth=1.2, alpha=0.7, zorder=depth - 0.01)
+        if not (metal[i] and metal[j]) and np.linalg.norm(points[i] - points[j]) < BONDED * (covalent_radii[numbers[i]] + covalent_radii[numbers[j]]):
+            ax.plot(*points[[i, j], :2].T, color=MUTED, linewidth=1.2, alpha=0.7, zorder=0.5)
     for point, number in zip(points, numbers, strict=True):
         ax.add_patch(Circle(point[:2], 0.4 * covalent_radii[number], facecolor=jmol_colors[number], edgecolor=INK, linewidth=0.4,
                             zorder=1 + (point[2] - near) / far))  # fmt: skip
