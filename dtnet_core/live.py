@@ -12,6 +12,7 @@ from .dfpt import build_seed, read_seeds
 from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
 from .ranking import published_dir, published_records
 from .record import Record
+from .screening import band_gap
 from .sources import read_source
 
 POOLS = ("prototypes", "screening_pool")
@@ -50,7 +51,7 @@ def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = 
         found = list(read_source(name))
         reasons = {key: str(s) for key, s in found if isinstance(s, Exception)}
         records = [*(Record(key, s, s.composition.reduced_formula, source=Path(name).name) for key, s in found if key not in reasons), *bare]
-    if all(r.meta.get("band_gap_ev") is not None for r in records):
+    if all(band_gap(r) is not None for r in records):
         return records, reasons, None
     records, error = estimate_gaps(records, labelled, cache_dir=cache_dir)
     return records, reasons, error
