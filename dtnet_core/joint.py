@@ -74,7 +74,7 @@ RECIPES = {
     "default": Recipe((_SEVENNET, _WIDE, _SEVENNET, _WIDE, _WIDE)),
     "best": Recipe((_NEQUIX, _NEQUIX, _SEVENNET, _WIDE, _NEQUIX)),
 }
-"""With encoders that come with packages, and with the best of all open ones; the third and fourth networks are shared."""
+"""With encoders that come with packages, and with the best of all open ones."""
 
 
 @dataclass(frozen=True)
