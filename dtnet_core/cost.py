@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -24,7 +25,5 @@ def peak_memory_mb() -> float:
 
 def forget_peak_memory() -> None:
     """Let `peak_memory_mb` start from what is in memory now, where the system can do that (Linux)."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .data import TARGETS, Record, crystal_systems
 from .cost import forget_peak_memory, peak_memory_mb
+from .data import TARGETS, Record, crystal_systems
 from .experiment import load_clean, test_scores
 from .features import to_mandel
 from .orbit_graph import OrbitGraph

@@ -73,6 +73,24 @@ def epochs_within(model: str, hours: float, profile: str, path: str | Path = RES
     return int(min(MOST_EPOCHS, max(1, 3600 * hours // found[0]["seconds_per_epoch"])))
 
 
+def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS) -> tuple[int, float | None]:
+    """(epochs of the schedule, hours or None) of a budget like "10 epochs" or "0.25 hours".
+
+    Raises
+    ------
+    ValueError
+        For another text, and for hours of a network that was not measured (see `epochs_within`).
+    """
+    number, _, unit = text.partition(" ")
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = 0.0
+    if amount <= 0 or unit not in ("epochs", "hours"):
+        raise ValueError(f'budget is {text!r}; write for instance "10 epochs" or "0.25 hours" (of processor time, for each run)')
+    return (int(amount), None) if unit == "epochs" else (epochs_within(model, amount, profile, path), amount)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: ``python -m dtnet_core.baselines.price --help``."""
     parser = argparse.ArgumentParser(description="Measure what an epoch of each network takes, each in its own process.")

@@ -6,6 +6,7 @@ same look.
 
 from __future__ import annotations
 
+from .baselines import data_efficiency, table2_dots, training_cost
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
@@ -21,6 +22,7 @@ __all__ = [
     "TARGET_LABELS",
     "against_paper",
     "crystal_system_counts",
+    "data_efficiency",
     "dfpt_convergence",
     "dfpt_parity",
     "electronic_ionic_map",
@@ -40,5 +42,7 @@ __all__ = [
     "search_trials",
     "style",
     "system_bars",
+    "table2_dots",
     "tensor_glyph",
+    "training_cost",
 ]
