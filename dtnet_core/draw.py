@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import figures
 from .data import read_json
-from .results import load_results
+from .results import headline, load_results
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
@@ -16,7 +16,7 @@ def main() -> None:
     """Every figure that needs nothing but `data/results` and `data/paper`."""
     paper, comparison = read_json(ROOT / "data/paper/table2.json"), read_json(RESULTS / "dfpt_comparison.json")
     stored = load_results(RESULTS / "tensors.json")
-    full = [r for r in stored if r["profile"] == "full" and r["split"] == "record"]
+    full = headline(stored)
     simple = [r for r in full if r["model"] == "DTNet-simple"]
     joint = [r for r in full if r["model"] == "DTNet-joint"]
     best = [r for r in joint if r["encoder"] == max((j["encoder"] for j in joint), key=len)]

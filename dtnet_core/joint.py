@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from pymatgen.core import Structure
 
 from .data import Record, crystal_systems, data_sha256
 from .dataset import CrystalSet, build_set
@@ -70,10 +71,10 @@ class Recipe:
 
 _SEVENNET, _WIDE, _NEQUIX = "7net-0:0-5", "7net-l3i5:0-5", "nequix-oam-1-pft:0-4"
 RECIPES = {
-    "default": Recipe((_SEVENNET, _SEVENNET, _WIDE)),
-    "best": Recipe((_NEQUIX, _NEQUIX, _SEVENNET, _WIDE)),
+    "default": Recipe((_SEVENNET, _WIDE, _SEVENNET, _WIDE, _WIDE)),
+    "best": Recipe((_NEQUIX, _NEQUIX, _SEVENNET, _WIDE, _NEQUIX)),
 }
-"""With encoders that come with packages, and with the best of all open ones."""
+"""With encoders that come with packages, and with the best of all open ones; the third and fourth networks are shared."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,7 @@ class Task:
 
     def of(self, features: str) -> CrystalSet:
         """`data` with the channels of some of its encoders only; without a copy when these are all, in order."""
-        if features == "+".join(self.parts):
-            return self.data
-        chosen = [self.parts[part] for part in features.split("+")]
-        names = ("scalars", "vectors", "tensors")
-        blocks = {n: torch.cat([getattr(self.data, n)[..., c[rank]] for c in chosen], -1) for rank, n in enumerate(names)}
-        return replace(self.data, **blocks)
+        return select_parts(self.data, self.parts, features)
 
     def split(self, seed: int, kind: str = "record") -> dict[str, np.ndarray]:
         """Positions "train" (auxiliary records included, no relatives of the others), "val" and "test"."""
@@ -127,13 +123,23 @@ def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None
     group = _stored_groups(records, cache_dir)
     features = compute_features(recipe.features, [r.structure for r in records], False, cache_dir, progress)
     data = build_set(features, records, PARTS, scalars=True)
-    return Task(records, len(benchmark), group, data, _channels(recipe.features, records[0], cache_dir), checksum)
+    return Task(records, len(benchmark), group, data, channels_of(recipe.features, records[0].structure, cache_dir), checksum)
 
 
-def _channels(features: str, record: Record, cache_dir: str | Path | None) -> dict[str, tuple[slice, slice, slice]]:
+def select_parts(data: CrystalSet, parts: Mapping[str, tuple[slice, slice, slice]], features: str) -> CrystalSet:
+    """`data` with the channels of some of its encoders, as `channels_of` found them; no copy when these are all, in order."""
+    if features == "+".join(parts):
+        return data
+    chosen = [parts[part] for part in features.split("+")]
+    names = ("scalars", "vectors", "tensors")
+    return replace(data, **{n: torch.cat([getattr(data, n)[..., c[rank]] for c in chosen], -1) for rank, n in enumerate(names)})
+
+
+def channels_of(features: str, structure: Structure, cache_dir: str | Path | None = None) -> dict[str, tuple[slice, slice, slice]]:
+    """Where the scalar, vector and tensor channels of each "encoder:layers" are among those of all `features`."""
     found, ends = {}, (0, 0, 0)
     for part in features.split("+"):
-        starts, sizes = ends, compute_features(part, [record.structure], False, cache_dir, False)[0].channels
+        starts, sizes = ends, compute_features(part, [structure], False, cache_dir, False)[0].channels
         ends = tuple(a + n for a, n in zip(starts, sizes, strict=True))
         found[part] = tuple(map(slice, starts, ends))
     return found
@@ -168,7 +174,8 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
     here = Path(__file__).parent
     code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
-    settings = (features, task.parts, recipe.train, shape, seed, member, task.checksum, code, *map(bytes, split.values()))
+    kept = data.start.numpy().tobytes()  # an encoder that tells equivalent atoms apart keeps more of them
+    settings = (features, recipe.train, shape, seed, member, task.checksum, kept, code, *map(bytes, split.values()))
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
     checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
     return fit(data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)

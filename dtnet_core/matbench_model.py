@@ -8,7 +8,7 @@ and compressed. Every learner gets the labels of its training fold only: all oth
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from .dataset import CrystalSet, build_set
 from .descriptors import compute_descriptors
 from .features import to_mandel
-from .joint import OPTIONS, TRAIN
+from .joint import OPTIONS, TRAIN, channels_of, select_parts
 from .readout import DTNet, DTNetConfig
 from .record import Record
 from .reduce import segment_sum
@@ -45,11 +45,14 @@ class Inputs:
         See `pool`.
     descriptors : np.ndarray, [B, D]
         See `describe`.
+    parts : mapping of str to three slices
+        Where each encoder's channels are in `crystals`; see `joint.channels_of`.
     """
 
     crystals: CrystalSet
     pooled: np.ndarray
     descriptors: np.ndarray
+    parts: Mapping[str, tuple[slice, slice, slice]] = field(default_factory=dict)
 
 
 def load_inputs(structures: Sequence[Structure], features: str, cache_dir: str | Path | None = None,
@@ -61,7 +64,8 @@ def load_inputs(structures: Sequence[Structure], features: str, cache_dir: str |
         records = [Record(str(i), s, s.composition.reduced_formula) for i, s in enumerate(chunk)]
         sets.append(build_set(compute_features(features, chunk, False, cache_dir, progress), records))
     crystals = join_sets(sets)
-    return Inputs(crystals, pool(crystals), compute_descriptors(structures, cache_dir, progress))
+    parts = channels_of(features, structures[0], cache_dir)
+    return Inputs(crystals, pool(crystals), compute_descriptors(structures, cache_dir, progress), parts)
 
 
 def join_sets(sets: Sequence[CrystalSet]) -> CrystalSet:
@@ -101,12 +105,15 @@ class Network:
     train : TrainConfig
     options : dict
         Arguments of `readout.DTNetConfig` other than its channels and outputs.
+    features : str, optional
+        Some of the encoders of the `Inputs`; None: all of them.
     """
 
     quantity: str = "sqrt"
     loss: str = "log"
     train: TrainConfig = field(default_factory=lambda: replace(TRAIN, weights=()))
     options: dict = field(default_factory=lambda: {k: v for k, v in OPTIONS.items() if k != "link"})
+    features: str | None = None
 
     def __post_init__(self):
         if self.quantity not in ("sqrt", "direct") or self.loss not in ("log", "absolute"):
@@ -115,12 +122,11 @@ class Network:
     def predict(self, inputs: Inputs, labels: np.ndarray, train: np.ndarray, validation: np.ndarray, wanted: np.ndarray,
                 seed: int, progress: bool = True) -> np.ndarray:  # fmt: skip
         """Refractive index [w] of the crystals `wanted`, within the range of the training labels; see `train_network`."""
-        network = train_network(self, inputs.crystals, labels, train, validation, seed, progress)
+        crystals = inputs.crystals if self.features is None else select_parts(inputs.crystals, inputs.parts, self.features)
+        network = train_network(self, crystals, labels, train, validation, seed, progress)
         with torch.inference_mode():
-            parts = [
-                self.index(network.forward_mandel(inputs.crystals.batch(rows))) for rows in torch.split(torch.as_tensor(wanted), 256)
-            ]
-        return _within(torch.cat(parts).double().numpy(), labels[train])
+            found = [self.index(network.forward_mandel(crystals.batch(rows))) for rows in torch.split(torch.as_tensor(wanted), 256)]
+        return _within(torch.cat(found).double().numpy(), labels[train])
 
     def index(self, tensors: Tensor) -> Tensor:
         """n [b] of tensors [b, 1, 6] in Mandel's notation."""

@@ -25,7 +25,7 @@ from .data import TARGETS, Record, crystal_systems
 from .experiment import load_clean, test_scores
 from .features import to_mandel
 from .orbit_graph import OrbitGraph
-from .results import IDENTITY, append_result, finished_runs, plain, provenance
+from .results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
 from .scratch_training import GraphSet, ScratchNet, ScratchResult, build_graphs, fit_scratch, predict_scratch
 from .sevennet_fresh import FreshSevenNet
 from .splits import split_by_record
@@ -86,7 +86,7 @@ class ScratchExperiment:
         values = (
             self.target,
             self.model,
-            f"{self.encoder}-scratch",
+            f"{self.encoder}{FROM_SCRATCH}",
             str(self.layer),
             "record",
             seed,
@@ -97,7 +97,7 @@ class ScratchExperiment:
     @property
     def name(self) -> str:
         """Of its network, in names of files."""
-        return f"{self.model}-{self.encoder}-scratch-{self.layer}"
+        return f"{self.model}-{self.encoder}{FROM_SCRATCH}-{self.layer}"
 
     def parts(self, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         """The "train", "val" and "test" positions of one seed."""

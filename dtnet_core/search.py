@@ -135,7 +135,7 @@ def suggest(trial: optuna.Trial) -> dict:
     }
 
 
-def run_search(trials: int, results: str | Path, storage: str | Path | None = None) -> optuna.Study:
+def run_search(trials: int, results: str | Path, storage: str | Path | None = None, worker: int = 0) -> optuna.Study:
     """Optuna's TPE around `SEARCHED`: the geometric mean of the three validation errors over `SEEDS`.
 
     A trial that is worse than the median after its first seed ends there. The journal on disk is shared by all workers
@@ -149,13 +149,17 @@ def run_search(trials: int, results: str | Path, storage: str | Path | None = No
         Gets every finished trial.
     storage : path, optional
         Journal; default in `store.default_cache_dir()`.
+    worker : int
+        Seeds the sampler, together with the number of trials that are there: one worker alone repeats itself, several need
+        different numbers.
     """
     path = Path(storage or default_cache_dir() / "search.journal")
     path.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(path))), study_name="joint", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=int(time.time())), pruner=optuna.pruners.MedianPruner(4),
+        pruner=optuna.pruners.MedianPruner(4),
     )  # fmt: skip
+    study.sampler = optuna.samplers.TPESampler(seed=1000 * worker + len(study.trials))
     task = load_task(SEARCHED)
 
     def objective(trial: optuna.Trial) -> float:
@@ -189,11 +193,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="ROAD", help="default: all")
     parser.add_argument("--results", default="data/results/roads.json")
     parser.add_argument("--trials", type=int, default=0, help="of the search, instead of roads")
+    parser.add_argument("--worker", type=int, default=0, help="number of this process among those that search at the same time")
     parser.add_argument("--search-results", default="data/results/search.json")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.trials:
-        run_search(options.trials, options.search_results)
+        run_search(options.trials, options.search_results, worker=options.worker)
     else:
         run_roads(options.names or list(ROADS), options.results)
 

@@ -291,6 +291,14 @@ def test_network_learns_n_and_reads_it_as_told(task, cache):
         Network("root")
 
 
+def test_a_network_of_one_encoder_is_that_of_its_channels_alone(task, cache):
+    crystals = [row.structure for row in task.covered]
+    both, one = (matbench_model.load_inputs(crystals, text, cache, progress=False) for text in ("7net-0:1+7net-0:2", "7net-0:2"))
+    train, held = np.arange(24), np.arange(24, 30)
+    chosen = replace(TINY["network"], features="7net-0:2").predict(both, task.n, train, held, held, 0, progress=False)
+    np.testing.assert_array_equal(chosen, TINY["network"].predict(one, task.n, train, held, held, 0, progress=False))
+
+
 def test_figures_show_every_model():
     leaderboard = {"models": [{"model": "DTNet", "mae": 0.2371, "std": 0.077}, {"model": "CGCNN", "mae": 0.599, "std": None}]}
     all_rows = {"coverage": {"rows": 9, "with_structure": 9}, "published": None}
