@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import figures
+from .baselines import MODELS
+from .baselines.table2 import cells
 from .data import read_json
 from .results import headline, load_results
 
@@ -31,6 +33,17 @@ def main() -> None:
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
+    peers = [r for r in full if r["model"] in MODELS]
+    if peers:
+        simple_all = [r for r in simple if (r["encoder"], r["layer"]) == ("7net-0", "0-5")]
+        drawn["table2"] = figures.table2_dots(cells([*best, *simple_all, *peers]), paper)
+    curves = [r for r in load_results(RESULTS / "learning_curves.json") if r["profile"] == "full"]
+    if curves:
+        models = {r["model"] for r in curves}
+        ends = [r for r in peers if r["model"] in models] + [r for r in simple if r["layer"] == "0-5" and r["model"] in models]
+        drawn["data_efficiency"] = figures.data_efficiency([*curves, *ends])
+    if costs := [r for r in load_results(RESULTS / "baseline_cost.json") if r["profile"] == "full"]:
+        drawn["training_cost"] = figures.training_cost(costs)
     for variant in ("default", "best"):
         records = [r for r in load_results(RESULTS / "calibration.json") if r["variant"] == variant]
         drawn[f"reliability_{variant}"] = figures.reliability(records)
