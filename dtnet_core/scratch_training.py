@@ -27,7 +27,6 @@ from .training import FEW_CRYSTALS, TrainConfig, _Run
 
 LONGEST_CUTOFF = 6.0
 """In angstrom, of the graphs: each encoder takes the bonds it reaches."""
-_SCALE_SAMPLE = 512  # training crystals that input scales are fitted on
 
 
 class ScratchNet(nn.Module):
@@ -40,6 +39,9 @@ class ScratchNet(nn.Module):
     bonds : bool
         With bond features (DTNet), or without (DTNet-simple).
     """
+
+    scale_sample = 512
+    """Training crystals that input scales are fitted on."""
 
     def __init__(self, encoder: nn.Module, bonds: bool = False):
         super().__init__()
@@ -150,7 +152,8 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     seed : int
         Of initial weights, order of the batches, dropout.
     make : function
-        Makes the network, with random weights: a `ScratchNet`, or another with its `reach`, `fit_scales` and `forward_mandel`.
+        Makes the network, with random weights: a `ScratchNet`, or another with its `reach`, `scale_sample`,
+        `fit_scales` and `forward_mandel`.
     config : TrainConfig
     max_hours : float, optional
         Of processor time, so that other programs on the machine do not shorten a run.
@@ -172,7 +175,7 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     rows, watched = torch.as_tensor(train), torch.as_tensor(validation)
     graphs = [g.cut(network.reach) for g in data.graphs]
     data = GraphSet(graphs, data.targets)
-    sample = rows[:_SCALE_SAMPLE] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
+    sample = rows[: network.scale_sample] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
     with torch.no_grad():
         network.fit_scales(data.batch(sample), from_mandel(data.targets[rows][:, 0]))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=config.betas,

@@ -337,7 +337,9 @@ def test_command_line_repeats_a_record(shared, tmp_path, monkeypatch, capsys):
     assert run["settings"]["train"]["learning_rate"] == 2e-3
 
 
-def test_refuses_what_it_cannot_do(monkeypatch):
+def test_refuses_what_it_cannot_do(monkeypatch, shared):
+    with pytest.raises(ValueError, match="profile full, the shared records are of mini"):
+        run_baseline(BaselineExperiment("median", profile="full"), [0], shared)
     with pytest.raises(ValueError, match="PaiNN, M3GNet"):
         BaselineExperiment("SchNet")
     with pytest.raises(ValueError, match="magnetic"):

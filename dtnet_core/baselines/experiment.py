@@ -107,7 +107,10 @@ class BaselineExperiment:
         """The command line that repeats a run."""
         keys = ["model", "target", "profile", "split"] + ["fraction"] * (self.fraction != 1)
         words = [f"--{k} {getattr(self, k)}" for k in keys]
-        train = [] if self.model in REFERENCES else [f"--learning-rate {self.train.learning_rate}", *spell_options(self, TRAIN)]
+        train = []
+        if self.model in NETWORKS:  # what would be looked up in files is always said
+            looked_up = [f"--learning-rate {self.train.learning_rate}", f"--max-epochs {self.train.max_epochs}"]
+            train = [*looked_up, *spell_options(self, TRAIN)]
         return " ".join(dict.fromkeys(["python -m dtnet_core.baselines", *words, *train, f"--seeds {seed}"]))
 
 
@@ -124,7 +127,7 @@ class Shared:
 
     def __init__(self, profile: str = "mini", data_dir: str | Path | None = None, cache_dir: str | Path | None = None,
                  progress: bool = True):  # fmt: skip
-        self.cache_dir, self.progress = cache_dir or default_cache_dir(), progress
+        self.profile, self.cache_dir, self.progress = profile, cache_dir or default_cache_dir(), progress
         self.records, self.checksum = load_clean(profile, data_dir)
         self._references: dict[str, Reference] = {}
 
@@ -159,12 +162,19 @@ def run_baseline(experiment: BaselineExperiment, seeds: Sequence[int] = range(5)
     -------
     list of dict
         One a seed, with the keys of `experiment.run_experiment`, and for networks `budget` (what ended the training) and `cost`.
+
+    Raises
+    ------
+    ValueError
+        When `shared` is of another profile.
     """
     done = finished_runs(results, resume)
     found = [done.get(tuple(experiment.identity(seed).values())) for seed in seeds]
     if all(run is not None for run in found):
         return found
     shared = shared or Shared(experiment.profile)
+    if shared.profile != experiment.profile:
+        raise ValueError(f"the experiment is on profile {experiment.profile}, the shared records are of {shared.profile}")
     if experiment.model in NETWORKS:
         return run_scratch(experiment, seeds, shared.records, shared.graphs, shared.checksum, results, shared.cache_dir,
                            shared.progress, resume)  # fmt: skip

@@ -30,6 +30,7 @@ class TensorNetwork(nn.Module, abc.ABC):
 
     reach: float
     symmetrized = True
+    scale_sample = 64  # crystals in the batch that `fit_scales` is given
 
     def __init__(self) -> None:
         super().__init__()
