@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -283,9 +283,14 @@ def test_search_is_a_function_of_its_seed_and_prices_buy_epochs(shared, tmp_path
     assert search.tuned("PaiNN", "ionic", "mini", path) == first["learning_rate"]
     assert search.tuned("M3GNet", "ionic", "mini", path) == module.TRAIN.learning_rate
 
+    monkeypatch.setattr(search, "search", lambda *_: pytest.fail("a finished search is repeated"))
+    search.keep(first | {"train": asdict(TrainConfig(max_epochs=2, patience=2))}, path)
+    search.main(["--model", "PaiNN", "--profile", "mini", "--trials", "3", "--max-epochs", "2", "--results", str(path)])
+
     record = price.measure("PaiNN", "mini", shared=shared)
     assert record["parameters"] > 0 and record["seconds_per_epoch"] > 0
     path.write_text(json.dumps([record | {"seconds_per_epoch": 36.0}]))
+    price.main(["--model", "PaiNN", "--profile", "mini", "--results", str(path)])  # known: not measured again
     assert price.epochs_within("PaiNN", 0.5, "mini", path) == 50
     assert price.epochs_within("PaiNN", 100, "mini", path) == price.MOST_EPOCHS
     with pytest.raises(ValueError, match=r"no measurement of M3GNet.*baselines\.price"):
@@ -306,7 +311,7 @@ def test_table2_beside_the_papers():
         by_system["cubic"]["mae_ten"] = None if seed else by_system["cubic"]["mae_ten"]  # no cubic crystal in that test set
         return {"model": model, "target": target, "seed": seed, "n_train": 10 * (1 + seed), "mae_ten": error, "by_system": by_system} | more
 
-    runs = [run("DTNet-joint", t, s, 1.0) for t in ("ionic", "total") for s in (0, 1)]
+    runs = [run("DTNet-joint", t, s, 1.0, stopped_early=True) for t in ("ionic", "total") for s in (0, 1)]
     runs += [run("PaiNN", t, s, 2.0 if t == "total" else 0.2, budget={"ended_by": "hours"}) for t in ("ionic", "total") for s in (0, 1)]
     found = cells(runs).set_index(["target", "system", "model"])
     assert found.loc[("total", "all", "DTNet-joint"), "mean"] == pytest.approx(0.75)  # of 1/2 and 2/2

@@ -93,19 +93,24 @@ def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: ``python -m dtnet_core.baselines.price --help``."""
-    parser = argparse.ArgumentParser(description="Measure what an epoch of each network takes, each in its own process.")
+    parser = argparse.ArgumentParser(description="Measure what an epoch of each network takes, each in its own process; measured ones are skipped.")
     parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
     parser.add_argument("--profile", default="full", choices=("mini", "full"))
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--results", default=RESULTS)
+    parser.add_argument("--again", action="store_true", help="measure what the results file holds, too")
     options = parser.parse_args(arguments)
-    if len(options.model) > 1:  # the peak of memory belongs to a process
-        words = ["--profile", options.profile, "--epochs", str(options.epochs), "--results", str(options.results)]
-        for model in options.model:
+    known = {(r["model"], r["profile"]) for r in load_results(options.results)}
+    models = [m for m in options.model if options.again or (m, options.profile) not in known]
+    if not models:
+        return
+    if len(models) > 1:  # the peak of memory belongs to a process
+        words = ["--profile", options.profile, "--epochs", str(options.epochs), "--results", str(options.results), "--again"]
+        for model in models:
             subprocess.run([sys.executable, "-m", "dtnet_core.baselines.price", "--model", model, *words], check=True)
         return
     torch.set_num_threads(1)
-    record = measure(options.model[0], options.profile, options.epochs)
+    record = measure(models[0], options.profile, options.epochs)
     with locked(Path(options.results)):
         others = [r for r in load_results(options.results) if (r["model"], r["profile"]) != (record["model"], record["profile"])]
         write_json(options.results, sorted([*others, record], key=lambda r: (r["profile"], r["model"])))

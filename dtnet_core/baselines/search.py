@@ -16,7 +16,7 @@ import torch
 
 from ..data import TARGETS
 from ..files import locked
-from ..results import load_results, provenance, write_json
+from ..results import load_results, plain, provenance, write_json
 from ..scratch import fit_experiment, run_file
 from ..training import TrainConfig
 from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
@@ -88,7 +88,7 @@ def tuned(model: str, target: str, profile: str, path: str | Path = RESULTS) -> 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: ``python -m dtnet_core.baselines.search --help``."""
-    parser = argparse.ArgumentParser(description="Choose each network's learning rate on validation crystals.")
+    parser = argparse.ArgumentParser(description="Choose each network's learning rate on validation crystals; finished searches are skipped.")
     parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
     parser.add_argument("--target", default="total", choices=TARGETS)
     parser.add_argument("--profile", default="full", choices=("mini", "full"))
@@ -98,8 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="for torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    shared, train = Shared(options.profile), TrainConfig(max_epochs=options.max_epochs, patience=options.max_epochs)
+    shared, train = None, TrainConfig(max_epochs=options.max_epochs, patience=options.max_epochs)
     for model in options.model:
+        wanted = {"model": model, "target": options.target, "profile": options.profile, "train": plain(asdict(train))}
+        if any(len(r["trials"]) == options.trials and wanted.items() <= r.items() for r in load_results(options.results)):
+            continue
+        shared = shared or Shared(options.profile)
         record = search(BaselineExperiment(model, options.target, options.profile, train=train), options.trials, shared)
         keep(record, options.results)
         print(f"{model:12s} learning rate {record['learning_rate']:.2e}: validation MAE_ten {record['validation_mae_ten']:.3f}", flush=True)

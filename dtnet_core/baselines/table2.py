@@ -25,14 +25,14 @@ def cells(results: Sequence[Mapping]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns target, system, model, mean, std, seeds, budget: "" when every run ended by itself (patience, or solved), else what
-        ended the runs that did not.
+        Columns target, system, model, mean, std, seeds, budget: "" when every run stopped early (or had nothing to train), else what
+        ended the others: "epochs", the whole schedule, or "hours".
     """
     found = []
     for model in dict.fromkeys(r["model"] for r in results):
         for target in TARGETS:
             runs = [r for r in results if r["model"] == model and r["target"] == target]
-            ended = {r.get("budget", {}).get("ended_by", "patience") for r in runs} - {"patience", "solved"}
+            ended = {_end(r) for r in runs} - {"patience", "solved"}
             for system in ROWS if runs else ():
                 values = [r["by_system"][system]["mae_ten"] for r in runs]
                 values = np.array([v for v in values if v is not None], dtype=float)
@@ -84,6 +84,11 @@ def wins(table: pd.DataFrame, model: str, others: Sequence[str]) -> pd.DataFrame
     means = means.reindex(columns=[model, *others]).dropna()
     best = means.idxmin(axis=1) if len(means) else pd.Series(dtype=str)
     return pd.DataFrame({"best": best, "wins": best == model})
+
+
+def _end(run: Mapping) -> str:
+    """What ended a run; those of DTNet say only whether it stopped early, and went through their whole schedule if not."""
+    return run["budget"]["ended_by"] if "budget" in run else "patience" if run.get("stopped_early") else "epochs"
 
 
 def _plus_minus(mean: float, std: float) -> str:
