@@ -1,19 +1,25 @@
 """Run the notebooks: by papermill with parameters, each into a copy of its own, or in place to refresh what they show.
 
-Command line: ``python -m dtnet_core.batch --help``.
+A run matrix (`notebooks/paper.yaml`) is many such runs, on this machine's cores, on SLURM or on a Dask scheduler that runs
+already. What finished is never run again. Command line: ``python -m dtnet_core.batch --help``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-from .files import write_atomic
+from .cluster import connect, on_cluster
+from .files import locked, write_atomic
 
 _UNSTABLE = ("execution", "papermill", "widgets")
 
@@ -40,22 +46,122 @@ def run_notebook(notebook: str | Path, output: str | Path, parameters: Mapping[s
     notebook, output = Path(notebook), Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    known = papermill.inspect_notebook(str(notebook))
+    status, reason = "ran", ""
     try:
+        known = papermill.inspect_notebook(str(notebook))
         papermill.execute_notebook(
             str(notebook), str(output), {k: v for k, v in parameters.items() if k in known}, cwd=str(notebook.parent),
             kernel_name="python3", log_output=False, progress_bar=sys.stderr.isatty(),
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         status, reason = "failed", f"{error.ename}: {error.evalue} (see {output})"
-    else:
-        status, reason = "ran", ""
-    return {
-        "notebook": notebook.stem,
-        "status": status,
-        "seconds": round(time.monotonic() - started),
-        "reason": reason,
-    }
+    except Exception as error:  # no such notebook, a kernel that died, a full disk
+        status, reason = "failed", f"{type(error).__name__}: {str(error).strip()[:500]}"
+    return {"notebook": notebook.stem, "status": status, "seconds": round(time.monotonic() - started), "reason": reason}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a matrix: a notebook and its parameters."""
+
+    notebook: Path
+    parameters: dict = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Notebook, and what its code and the parameters hash to: another notebook or other parameters are another run."""
+        code = [c["source"] for c in json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]] if self.notebook.exists() else []
+        text = json.dumps([code, {k: v for k, v in self.parameters.items() if k != "figures_dir"}], sort_keys=True)
+        return f"{self.notebook.stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def read_matrix(path: str | Path) -> list[Task]:
+    """Tasks of a run matrix.
+
+    The file is a YAML list; each entry has a `notebook` (file name beside the matrix, without suffix), `parameters` that are
+    the same for all its runs, and `over`: lists of values, of which every combination is a run.
+
+    Raises
+    ------
+    ValueError
+        For an entry of another form.
+    """
+    import yaml
+
+    path, tasks = Path(path).resolve(), []
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or []:
+        over = entry.get("over", {}) if isinstance(entry, dict) else None
+        if over is None or "notebook" not in entry or set(entry) - {"notebook", "parameters", "over"} or not all(isinstance(v, list) for v in over.values()):
+            raise ValueError(f"{path}: {entry!r} is no run; give notebook, and if need be parameters (values) and over (lists of values)")
+        for values in product(*over.values()):
+            tasks.append(Task(path.parent / f"{entry['notebook']}.ipynb", {**entry.get("parameters", {}), **dict(zip(over, values, strict=True))}))
+    return tasks
+
+
+def run_task(task: Task, output: str | Path) -> dict:
+    """Run a task into ``<output>/<name>.ipynb``, unless ``<name>.json`` says that it ran; one process at a time.
+
+    Returns
+    -------
+    dict
+        task, and what `run_notebook` gives; with the status "skipped" when it ran before.
+    """
+    output, record = Path(output), Path(output) / f"{task.name}.json"
+    with locked(output / task.name):
+        before = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        if before.get("status") == "ran":
+            return before | {"status": "skipped", "reason": "ran before"}
+        parameters = {"figures_dir": str(output.resolve() / task.name)} | task.parameters
+        row = {"task": task.name, "parameters": task.parameters} | run_notebook(task.notebook, output / f"{task.name}.ipynb", parameters)
+        write_atomic(record, json.dumps(row, indent=1) + "\n")
+        return row
+
+
+def run_matrix(tasks: Sequence[Task], output: str | Path, client=None, workers: int | None = None, say=print) -> pd.DataFrame:
+    """Run tasks, one a worker at a time; started again, it goes on with what did not run.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    output : path
+        Of executed notebooks, their figures and records, and ``table.csv``; all workers must see it under the same path.
+    client, workers
+        See `streaming.predict_stream`.
+    say : callable
+        Told of each run that ends.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a task, in their order: task, notebook, parameters, status ("ran", "failed", "skipped"), seconds, reason.
+    """
+    found: dict[str, dict] = {}
+    output = Path(output).resolve()
+
+    def write(rows: list[dict]) -> None:
+        found.update({row["task"]: row for row in rows})
+        for row in rows:
+            say(f"{row['status']:8s}{row['task']} {row['seconds']} s {row['reason']}")
+
+    chunks = [[(task.name, task)] for task in {t.name: t for t in tasks}.values()]
+    with connect(client, workers) as dask:
+        if dask is None:
+            for one in chunks:
+                write(_run_chunk(one, str(output)))
+            lost = {}
+        else:
+            lost = on_cluster(dask, _run_chunk, str(output), chunks, write, ahead=1)
+    for [(name, task)] in chunks:
+        if name in lost:
+            write([{"task": name, "parameters": task.parameters, "notebook": task.notebook.stem, "status": "failed", "seconds": 0, "reason": lost[name]}])
+    columns = ["task", "notebook", "parameters", "status", "seconds", "reason"]
+    table = pd.DataFrame([found[name] for [(name, _)] in chunks], columns=columns)
+    write_atomic(output / "table.csv", table.to_csv(index=False))
+    return table
+
+
+def _run_chunk(chunk: Sequence[tuple[str, Task]], output: str) -> list[dict]:
+    return [run_task(task, output) for _, task in chunk]
 
 
 def refresh_notebook(notebook: str | Path) -> None:
@@ -84,38 +190,38 @@ def refresh_notebook(notebook: str | Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the notebooks named on the command line; gives the number that failed."""
+    """Run what the command line names; gives the number of runs that failed."""
     parser = argparse.ArgumentParser(description="Execute the kit's notebooks with papermill.")
-    parser.add_argument("notebooks", nargs="+", type=Path)
+    parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--profile", default="mini", choices=("mini", "full"))
-    parser.add_argument(
-        "--output", default="build/reproduce", type=Path, help="folder of the executed copies"
-    )
-    parser.add_argument(
-        "--in-place", action="store_true", help="refresh the stored outputs instead (profile mini)"
-    )
+    parser.add_argument("--output", type=Path, help="folder of the executed copies, default build/reproduce, of a matrix build/<its name>")
+    parser.add_argument("--in-place", action="store_true", help="refresh the stored outputs instead (profile mini)")
+    parser.add_argument("--matrix", type=Path, help="run matrix, for instance notebooks/paper.yaml; of the notebooks named only, if any are")
+    parser.add_argument("--scheduler", help="of a matrix: tcp://... of a running Dask scheduler, local or slurm; default: this process")
+    parser.add_argument("--workers", type=int, help="of a matrix: processes or jobs")
     options = parser.parse_args(arguments)
+    if options.matrix is None and not options.notebooks:
+        parser.error("name notebooks, or a --matrix")
     if options.in_place:
         for notebook in options.notebooks:
             print(f"refreshing {notebook}", flush=True)
             refresh_notebook(notebook)
         return 0
-    figures = options.output.resolve() / "figures"
-    rows = []
-    for notebook in options.notebooks:
-        print(f"running {notebook} (profile {options.profile})", flush=True)
-        rows.append(
-            run_notebook(
-                notebook,
-                options.output / notebook.name,
-                {"profile": options.profile, "figures_dir": str(figures)},
-            )
-        )
-        print(f"  {rows[-1]['status']} after {rows[-1]['seconds']} s {rows[-1]['reason']}", flush=True)
-    print(
-        f"\n{pd.DataFrame(rows).to_string(index=False)}\n\nexecuted notebooks: {options.output}, figures: {options.output / 'figures'}"
-    )
-    return sum(row["status"] == "failed" for row in rows)
+    if options.matrix is not None:
+        chosen = {notebook.stem for notebook in options.notebooks}
+        tasks = [t for t in read_matrix(options.matrix) if not chosen or t.notebook.stem in chosen]
+        output = options.output or Path("build") / options.matrix.stem
+        table = run_matrix(tasks, output, options.scheduler, options.workers, lambda text: print(text, flush=True))
+    else:
+        output = options.output or Path("build/reproduce")
+        figures, rows = output.resolve() / "figures", []
+        for notebook in options.notebooks:
+            print(f"running {notebook} (profile {options.profile})", flush=True)
+            rows.append(run_notebook(notebook, output / notebook.name, {"profile": options.profile, "figures_dir": str(figures)}))
+            print(f"  {rows[-1]['status']} after {rows[-1]['seconds']} s {rows[-1]['reason']}", flush=True)
+        table = pd.DataFrame(rows)
+    print(f"\n{table.to_string(index=False)}\n\nexecuted notebooks and figures: {output}")
+    return int((table["status"] == "failed").sum())
 
 
 if __name__ == "__main__":

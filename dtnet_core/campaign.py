@@ -19,6 +19,7 @@ from .results import plain, provenance, write_json
 from .screening import (
     KAPPA,
     acquisition,
+    band_gap,
     choose,
     ensemble_statistics,
     gaps_of,
@@ -220,7 +221,8 @@ def _number(value: float) -> float | None:
 def _answer(task: str, answer: Record | str, candidate: Record) -> dict:
     if isinstance(answer, str):
         return {"error": answer}
-    value = task_values(task, answer.eps_total[None], gaps_of([candidate]))[0]
+    measured = candidate.meta.get("gap_source") == "estimated" and band_gap(answer) is not None
+    value = task_values(task, answer.eps_total[None], gaps_of([answer if measured else candidate]))[0]
     return {"value": _number(value), "record": plain(record_to_dict(answer))}
 
 

@@ -16,15 +16,29 @@ def connect(client, workers: int | None):
     if client in (None, "local"):
         return _owned(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
     if client == "slurm":
-        try:
-            from dask_jobqueue import SLURMCluster
-        except ImportError as error:
-            raise RuntimeError("scheduler 'slurm' needs dask-jobqueue, which is not installed: pip install dask-jobqueue, and describe "
-                               "your queue in its configuration file (jobqueue.yaml)") from error  # fmt: skip
-        cluster = SLURMCluster()
-        cluster.scale(workers or 1)
+        cluster = slurm_cluster()
+        cluster.scale(jobs=workers or 1)
         return _owned(cluster)
     return closing(Client(client)) if isinstance(client, str) else nullcontext(client)
+
+
+def slurm_cluster():
+    """A SLURM cluster as dask-jobqueue's configuration describes it (section ``jobqueue.slurm``); ``job_script()`` shows its job.
+
+    Raises
+    ------
+    RuntimeError
+        Without dask-jobqueue, or without cores and memory of a job in its configuration.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise RuntimeError("scheduler 'slurm' needs dask-jobqueue, which is not installed: pip install dask-jobqueue") from error
+    try:
+        return SLURMCluster(scheduler_options={"dashboard_address": None})
+    except ValueError as error:
+        raise RuntimeError(f"the SLURM queue is not described ({error}): give cores, memory, queue and walltime under jobqueue: slurm: in "
+                           "~/.config/dask/jobqueue.yaml, see jobqueue.dask.org") from error  # fmt: skip
 
 
 class _owned:
@@ -40,13 +54,14 @@ class _owned:
         self.cluster.close()
 
 
-def on_cluster(client, work: Callable, model, chunks: Iterable[list], write: Callable[[list[dict]], None]) -> None:
-    """Hand chunks out, two a worker at any time, and `write` what `work(chunk, model)` gives; a killed worker's goes to another one.
+def on_cluster(client, work: Callable, model, chunks: Iterable[list], write: Callable[[list[dict]], None], ahead: int = 2) -> dict[str, str]:
+    """Hand chunks out, `ahead` a worker at any time, and `write` what `work(chunk, model)` gives; a killed worker's goes to another one.
 
-    Raises
-    ------
-    RuntimeError
-        After all others are written, when chunks were lost: their worker died again and again, or what it had done with it.
+    Returns
+    -------
+    dict of str to str
+        Chunks that were lost, by the name their first item begins with, and why: their worker died again and again, or what it
+        had done with it.
     """
     from dask.distributed import as_completed
 
@@ -64,14 +79,11 @@ def on_cluster(client, work: Callable, model, chunks: Iterable[list], write: Cal
             write(rows)
 
     for one in chunks:
-        while flying.count() >= 2 * max(1, len(client.nthreads())):
+        while flying.count() >= ahead * max(1, len(client.nthreads())):
             land()
         future = client.submit(work, one, shared, pure=False)
         first[future.key] = one[0][0]
         flying.add(future)
     while flying.count():
         land()
-    if lost:
-        name, reason = next(iter(lost.items()))
-        raise RuntimeError(f"{len(lost)} chunks were lost, all others are written; give the same command again, with smaller chunks if "
-                           f"it happens again. The first begins with {name}: {reason}")  # fmt: skip
+    return lost

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from pymatgen.util.string import latexify
 
 from . import figures
 from .baselines import MODELS
 from .baselines.table2 import cells
-from .data import read_json
+from .data import DATA_DIR_VARIABLE, load_records, read_json
 from .results import headline, load_results
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
+
+
+def baseline_figures(full: list[dict], best: list[dict], paper: dict) -> dict:
+    """Table 2, learning curves and cost of the baselines, as far as they are stored."""
+    simple = [r for r in full if (r["model"], r["encoder"], r["layer"]) == ("DTNet-simple", "7net-0", "0-5")]
+    peers, drawn = [r for r in full if r["model"] in MODELS], {}
+    if peers:
+        drawn["table2"] = figures.table2_dots(cells([*best, *simple, *peers]), paper)
+    if curves := [r for r in load_results(RESULTS / "learning_curves.json") if r["profile"] == "full"]:
+        known = {(r["model"], r["target"]) for r in curves}
+        ends = [r for r in [*simple, *peers] if (r["model"], r["target"]) in known]
+        drawn["data_efficiency"] = figures.data_efficiency([*curves, *ends])
+    if costs := [r for r in load_results(RESULTS / "baseline_cost.json") if r["profile"] == "full"]:
+        drawn["training_cost"] = figures.training_cost(costs)
+    return drawn
 
 
 def main() -> None:
@@ -33,23 +51,29 @@ def main() -> None:
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
-    peers = [r for r in full if r["model"] in MODELS]
-    if peers:
-        simple_all = [r for r in simple if (r["encoder"], r["layer"]) == ("7net-0", "0-5")]
-        drawn["table2"] = figures.table2_dots(cells([*best, *simple_all, *peers]), paper)
-    curves = [r for r in load_results(RESULTS / "learning_curves.json") if r["profile"] == "full"]
-    if curves:
-        models = {r["model"] for r in curves}
-        ends = [r for r in peers if r["model"] in models] + [r for r in simple if r["layer"] == "0-5" and r["model"] in models]
-        drawn["data_efficiency"] = figures.data_efficiency([*curves, *ends])
-    if costs := [r for r in load_results(RESULTS / "baseline_cost.json") if r["profile"] == "full"]:
-        drawn["training_cost"] = figures.training_cost(costs)
+    drawn |= baseline_figures(full, best, paper)
+    drawn |= screening_figures(load_results(RESULTS / "screening.json"))
     for variant in ("default", "best"):
         records = [r for r in load_results(RESULTS / "calibration.json") if r["variant"] == variant]
         drawn[f"reliability_{variant}"] = figures.reliability(records)
     for name, figure in drawn.items():
         figures.save(figure, ROOT / "figures" / name)
         print(f"figures/{name}.png, .pdf")
+
+
+def screening_figures(stored: list[dict]) -> dict:
+    """Figures of `data/results/screening.json`; the crystals' only where the data folder has them."""
+    runs = [r for r in stored if r["study"] == "retrospective" and r["profile"] == "full"]
+    drawn = {"screening_retrospective": figures.retrospective_curves(runs)} if runs else {}
+    rankings = {r["task"]: r for r in stored if r["study"] == "ranking" and r["profile"] == "full"}
+    if merit := rankings.get("figure of merit"):
+        gaps, eps = zip(*merit["points"], strict=True)
+        drawn |= {"screening_gap_maps": figures.gap_maps(merit["densities"]), "screening_pareto": figures.pareto(gaps, eps, merit["front"])}
+    if rankings and os.environ.get(DATA_DIR_VARIABLE):
+        pool = {r.id: r.structure for r in load_records("full", "screening_pool")}
+        shown = [b for r in rankings.values() for b in r["best"][:3]]
+        drawn["screening_candidates"] = figures.crystals([pool[b["id"]] for b in shown], [f"{latexify(b['formula'])}, {b['value']:.1f} ± {b['deviation']:.1f}" for b in shown])
+    return drawn
 
 
 if __name__ == "__main__":

@@ -39,18 +39,21 @@ from .matbench_scores import (
     where_errors_are,
 )
 from .matbench_task import Task, load_task
+from .perceptron import Perceptron
 from .results import plain, provenance, write_json
 from .store import default_cache_dir
 
 INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
-_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral", "training"), Shallow: ()}
+_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral", "training"), Shallow: (), Perceptron: ("perceptron",)}
+Learner = Network | Shallow | Perceptron
 KERNELS = {
-    f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2, 0.4) for c in (1.0, 3.0, 10.0)
+    f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)
 }
 """A grid, so that a fold's own validation rows choose. Its centre, the number of components and the share of the descriptors
-were found by trials on 1,200 training rows of fold 0, which other folds test: a small leak of settings, not of labels."""
-LEARNERS: dict[str, Network | Shallow] = {
+were found by trials on 1,200 training rows of fold 0, which other folds test: a small leak of settings, not of labels. The same
+holds for the length and the scaling of the perceptrons, which the inner validation rows of fold 0 (seeds 0 and 1) decided."""
+LEARNERS: dict[str, Learner] = {
     "network-direct-log": Network("direct", "log"),
     "network-sqrt-log": Network("sqrt", "log"),
     "network-direct-absolute": Network("direct", "absolute"),
@@ -59,6 +62,8 @@ LEARNERS: dict[str, Network | Shallow] = {
     "extra-trees": Shallow("extra-trees"),
     "boosting": Shallow("boosting"),
     **KERNELS,
+    "perceptron": Perceptron(),
+    "perceptron-no-dropout": Perceptron(dropout=0.0),
 }
 """By name: n itself or the root of the mean eigenvalue, errors of log n or of n; one encoder only; and learners on descriptors and
 pooled features."""
@@ -70,7 +75,7 @@ class Settings:
     """What predicts: encoders and layers (see `encoder.parse_features`), and learners by name."""
 
     features: str = ENCODERS["default"].features
-    learners: Mapping[str, Network | Shallow] = field(default_factory=lambda: {name: LEARNERS[name] for name in DEFAULT_LEARNERS})
+    learners: Mapping[str, Learner] = field(default_factory=lambda: {name: LEARNERS[name] for name in DEFAULT_LEARNERS})
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def inner_split(train: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(drawn[held:]), np.sort(drawn[:held])
 
 
-def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learner: Network | Shallow, fold: int, seed: int,
+def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learner: Learner, fold: int, seed: int,
                  cache_dir: str | os.PathLike | None = None, progress: bool = True) -> Held:  # fmt: skip
     """Predictions of one learner trained inside a fold; read from the cache when they were made before.
 
@@ -120,7 +125,7 @@ def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learne
     return held
 
 
-def _digest(learner: Network | Shallow, *facts) -> str:
+def _digest(learner: Learner, *facts) -> str:
     here = Path(__file__).parent
     code = [(here / f"{name}.py").read_bytes() for name in _CODE[type(learner)]]
     m = matbench_model
@@ -260,7 +265,7 @@ def full_record(task: Task, settings: Settings, seeds: Sequence[int], prediction
     )  # fmt: skip
 
 
-def _with_epochs(learner: Network | Shallow, epochs: int | None) -> Network | Shallow:
+def _with_epochs(learner: Learner, epochs: int | None) -> Learner:
     if epochs is None or not isinstance(learner, Network):
         return learner
     return replace(learner, train=replace(learner.train, max_epochs=epochs, patience=epochs))

@@ -101,11 +101,16 @@ def with_gaps(records: Sequence[Record], profile: str, data_dir: str | Path | No
     return [r if missing.get(r.id) is None else replace(r, meta=r.meta | {"band_gap_ev": missing[r.id]}) for r in records]
 
 
+def load_study_records(profile: str = "mini", data_dir: str | Path | None = None) -> tuple[list[Record], str]:
+    """Labelled records, each crystal once, with gaps where known; and the SHA-256 of the data."""
+    records, checksum = load_clean(profile, data_dir)
+    return list({crystal_key(r.structure): r for r in reversed(with_gaps(records, profile, data_dir))}.values())[::-1], checksum
+
+
 def load_study(setup: Setup, profile: str = "mini", data_dir: str | Path | None = None, cache_dir: str | Path | None = None,
                progress: bool = True) -> tuple[list[Record], CrystalSet, str]:  # fmt: skip
     """Labelled records, each crystal once, with gaps where known; their features; and the SHA-256 of the data."""
-    records, checksum = load_clean(profile, data_dir)
-    records = list({crystal_key(r.structure): r for r in reversed(with_gaps(records, profile, data_dir))}.values())[::-1]
+    records, checksum = load_study_records(profile, data_dir)
     return records, learner_set(records, setup.features, cache_dir, progress), checksum
 
 

@@ -210,8 +210,10 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
             if dask is None:
                 for one in chunks:
                     write(predict_entries(one, ensemble))
-            else:
-                on_cluster(dask, predict_entries, ensemble, chunks, write)
+            elif lost := on_cluster(dask, predict_entries, ensemble, chunks, write):
+                name, reason = next(iter(lost.items()))
+                raise RuntimeError(f"{len(lost)} chunks were lost, all others are written; give the same command again, with smaller chunks "
+                                   f"if it happens again. The first begins with {name}: {reason}")  # fmt: skip
     return {"computed": len(parts.done) - before, "skipped": skipped[0], "failed": parts.failed}
 
 

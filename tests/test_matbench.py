@@ -15,6 +15,7 @@ from dtnet_core.matbench import Settings, run
 from dtnet_core.matbench_model import Network, Shallow, convex_weights
 from dtnet_core.matbench_scores import evaluate, paired_bootstrap
 from dtnet_core.matbench_task import Row, Task
+from dtnet_core.perceptron import Perceptron
 from dtnet_core.record import Record
 from dtnet_core.training import TrainConfig
 from tests.conftest import CRYSTALS
@@ -23,6 +24,7 @@ TINY = {
     "network": Network("sqrt", "log", TrainConfig(1e-2, max_epochs=3, patience=3, ema=0.5), {"width": (8, 4, 4), "hidden": 8}),
     "kernel": Shallow("kernel", 4),
     "extra-trees": Shallow("extra-trees", 0, {"n_estimators": 5}),
+    "perceptron": Perceptron(4, width=8, epochs=4, members=2),
 }
 
 

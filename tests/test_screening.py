@@ -231,6 +231,13 @@ def test_rounds_add_results_and_go_on_after_a_kill(halides, tmp_path):
         run_rounds(campaign, again, after, start, pool, tmp_path)
 
 
+def test_a_measured_gap_counts_where_the_pool_s_was_a_guess(halides):
+    start, pool, truth, numbers = halides
+    guessed = [replace(c, meta=c.meta | {"band_gap_ev": 9.0, "gap_source": "estimated"}) for c in pool]
+    for candidates, best in ((pool, 2 * 19), ([replace(c, meta=c.meta | {"band_gap_ev": 9.0}) for c in pool], 9 * 19), (guessed, 2 * 19)):
+        assert run_rounds(Campaign(rounds=1, top_k=1), Table(numbers), Lab(truth), start, candidates)[0]["best"] == best
+
+
 def test_large_and_refused_candidates_are_not_proposed(halides):
     start, pool, truth, numbers = halides
     pool = [replace(c, structure=c.structure * (1, 1, 11)) if c.id == "RbI" else c for c in pool]

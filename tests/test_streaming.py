@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import signal
+import sys
 
 import numpy as np
 import pandas as pd
@@ -241,7 +242,8 @@ def test_killed_workers_lose_nothing(tmp_path):
     np.testing.assert_allclose(read(lost)["eps_total_mean"], both, rtol=1e-5)
 
 
-def test_schedulers_that_are_not_there(ensemble, tmp_path):
+def test_schedulers_that_are_not_there(ensemble, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     with pytest.raises(RuntimeError, match="pip install dask-jobqueue"):
         predict_stream(salts(1), tmp_path / "out", ensemble, client="slurm", progress=False)
 

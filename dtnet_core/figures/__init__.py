@@ -12,6 +12,7 @@ from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
 from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
+from .screening import checked, crystals, gap_maps, pareto, retrospective_curves, values_by_round
 from .search import reliability, road_changes, search_trials
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
@@ -21,21 +22,26 @@ __all__ = [
     "PALETTE",
     "TARGET_LABELS",
     "against_paper",
+    "checked",
     "crystal_system_counts",
+    "crystals",
     "data_efficiency",
     "dfpt_convergence",
     "dfpt_parity",
     "electronic_ionic_map",
     "element_counts",
     "errors_by_n",
+    "gap_maps",
     "layer_ablation",
     "leaderboard_bars",
     "learning_curve",
     "letter_panels",
     "measured_parity",
+    "pareto",
     "parity",
     "parity_of_n",
     "reliability",
+    "retrospective_curves",
     "road_changes",
     "save",
     "scaling",
@@ -45,4 +51,5 @@ __all__ = [
     "table2_dots",
     "tensor_glyph",
     "training_cost",
+    "values_by_round",
 ]

@@ -1,0 +1,244 @@
+"""Figures of the screening: gap against permittivity, figure of merit, anisotropy by rounds, crystals, retrospective study (Figs. 8-9)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+
+import matplotlib.pyplot as plt
+import numpy as np
+from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.ticker import LogLocator, NullFormatter
+from pymatgen.core import Element, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from pymatgen.util.string import latexify
+
+from .theme import (
+    FAINT,
+    INK,
+    MUTED,
+    ONE_COLUMN,
+    PALETTE,
+    SEQUENTIAL,
+    TARGET_LABELS,
+    TWO_COLUMNS,
+    figure,
+    letter_panels,
+    plain_log,
+)
+
+LEVELS = (0.05, 0.2, 0.4, 0.6, 0.8)
+"""Of contours, as shares of the largest density: five, as in Fig. 8a-b."""
+BONDED = 1.15
+"""Longest bond drawn, in units of the sum of the covalent radii."""
+VALUE_LABELS = {"figure of merit": r"figure of merit, $E_g\varepsilon$ (eV)", "anisotropy": r"anisotropy ratio, $\lambda_\mathrm{max}/\lambda_\mathrm{min}$"}
+_ORDER = ("ucb", "greedy", "uncertainty", "random")
+
+
+@figure
+def gap_maps(maps: Mapping) -> Figure:
+    """Densities of gaps against (a) electronic and (b) ionic permittivities: labelled crystals and candidates (Fig. 8a-b).
+
+    Parameters
+    ----------
+    maps : mapping
+        Of `ranking.density_maps`.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(TWO_COLUMNS * 0.8, 2.5))
+    for ax, part in zip(axes, ("electronic", "ionic"), strict=True):
+        gaps, eps = np.asarray(maps["gap_ev"]), 10 ** np.asarray(maps[part]["log10_eps"])
+        for name, colour in (("known", PALETTE[5]), ("candidates", PALETTE[0])):
+            ax.contour(gaps, eps, np.asarray(maps[part][name], dtype=float), LEVELS, colors=[colour], linewidths=0.8)
+        ax.set(xlabel="band gap (eV)", ylabel=TARGET_LABELS[part])
+        plain_log(ax, "y")
+    names = [f"{n:,} {text}" for n, text in zip(maps["n"], ("labelled crystals", "candidates, predicted"), strict=True)]
+    axes[0].legend(handles=[Line2D([], [], color=c, label=n) for c, n in zip((PALETTE[5], PALETTE[0]), names, strict=True)])
+    letter_panels(axes)
+    return fig
+
+
+@figure
+def pareto(gaps: np.ndarray, eps: np.ndarray, front: Sequence[Mapping], known: tuple[np.ndarray, np.ndarray] | None = None,
+           named: int = 5) -> Figure:  # fmt: skip
+    """Permittivity against gap, coloured by the figure of merit, with the front that nothing beats in both (Fig. 8c).
+
+    Parameters
+    ----------
+    gaps, eps : np.ndarray, [B]
+        Gaps in eV and predicted permittivities of the candidates to draw.
+    front : sequence of mappings
+        formula, gap_ev, eps, value of the crystals on the front, by falling gap.
+    known : two np.ndarray, optional
+        Gaps and permittivities of labelled crystals, in grey.
+    named : int
+        How many of the front's best get their formula.
+    """
+    fig, ax = plt.subplots(figsize=(ONE_COLUMN + 0.9, ONE_COLUMN * 0.85))
+    if known is not None:
+        ax.scatter(*known, s=5, color=MUTED, alpha=0.4, linewidths=0, rasterized=True, label="labelled")
+    merit = np.asarray(gaps) * np.asarray(eps)
+    use = np.isfinite(merit) & (merit > 0)
+    points = ax.scatter(np.asarray(gaps)[use], np.asarray(eps)[use], c=merit[use], norm=LogNorm(max(1.0, merit[use].min()), merit[use].max()), cmap=SEQUENTIAL,
+                        s=9, linewidths=0, rasterized=True)  # fmt: skip
+    bar = fig.colorbar(points, ax=ax, label=VALUE_LABELS["figure of merit"], ticks=LogLocator(subs=(1, 2, 5)), format="{x:g}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    if front:
+        ax.step([p["gap_ev"] for p in front], [p["eps"] for p in front], where="post", color=INK, linewidth=0.7)
+        for place, p in enumerate(sorted(front, key=lambda p: -p["value"])[:named]):
+            ax.annotate(latexify(p["formula"]), (p["gap_ev"], p["eps"]), xytext=(4, 3 + 3 * (place % 2)), textcoords="offset points", fontsize=6)
+    ax.set(xlabel="band gap (eV)", ylabel=TARGET_LABELS["total"])
+    plain_log(ax, "y")
+    if known is not None:
+        ax.legend(loc="upper right")
+    return fig
+
+
+@figure
+def values_by_round(groups: Mapping[str, np.ndarray], task: str) -> Figure:
+    """Distributions of a task's value: the labelled crystals, and what each round validated (Fig. 9a).
+
+    Parameters
+    ----------
+    groups : mapping of str to np.ndarray
+        Values by name, the labelled crystals first; empty groups are left out.
+    task : str
+    """
+    groups = {name: np.asarray(v)[np.isfinite(v)] for name, v in groups.items() if np.isfinite(v).any()}
+    fig, ax = plt.subplots(figsize=(ONE_COLUMN, 2.4))
+    for place, values in enumerate(groups.values()):
+        colour = MUTED if place == 0 else PALETTE[(place - 1) % len(PALETTE)]
+        spread = np.random.default_rng(place).uniform(-0.28, 0.28, len(values))
+        ax.scatter(place + spread, values, s=6 if place else 3, color=colour, alpha=0.7 if place else 0.4, linewidths=0, rasterized=True)
+        ax.plot([place - 0.35, place + 0.35], [values.mean()] * 2, color=INK, linewidth=1)
+        ax.text(place + 0.36, values.mean(), f"{values.mean():.1f}", va="center", fontsize=6)
+    ax.set_xticks(range(len(groups)), [f"{name}\n({len(v):,})" for name, v in groups.items()])
+    ax.set(ylabel=VALUE_LABELS[task], xlim=(-0.6, len(groups) - 0.2))
+    ax.tick_params(axis="x", bottom=False)
+    plain_log(ax, "y")
+    return fig
+
+
+@figure
+def crystals(structures: Sequence[Structure], titles: Sequence[str], columns: int = 3) -> Figure:
+    """Conventional cells of crystals, seen a little from above, with bonds where radii touch, not among metals (Figs. 8d, 9b).
+
+    Parameters
+    ----------
+    structures : sequence of pymatgen Structure
+    titles : sequence of str
+    columns : int
+    """
+    rows = -(-len(structures) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(TWO_COLUMNS * columns / 4, 2.1 * rows), squeeze=False)
+    for ax, structure, title in zip(axes.flat, structures, titles, strict=False):
+        _cell(ax, SpacegroupAnalyzer(structure, symprec=0.01).get_conventional_standard_structure())
+        ax.set_title(title, fontsize=7)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return fig
+
+
+def _cell(ax, cell: Structure) -> None:
+    """Draw one cell, atoms on its faces on all of them, by depth: edges, bonds, atoms."""
+    turn, tilt = np.deg2rad(-20), np.deg2rad(-78)  # about c, then about the horizontal axis
+    about_c = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    view = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]) @ about_c
+    project = lambda fractions: np.asarray(fractions, dtype=float) @ cell.lattice.matrix @ view.T  # noqa: E731 - x, y, and depth
+    corners = np.array(list(product((0, 1), repeat=3)))
+    for a, b in combinations(corners, 2):
+        if np.abs(a - b).sum() == 1:
+            ax.plot(*project([a, b])[:, :2].T, color=MUTED, linewidth=0.6, zorder=0)
+    seen = [(site.specie.symbol, (site.frac_coords % 1.0) + shift) for site in cell for shift in corners]
+    seen = [(e, f) for e, f in ((e, np.where(np.abs(f) < 1e-3, 0.0, f)) for e, f in seen) if (f < 1 + 1e-3).all()]
+    points, numbers = project([f for _, f in seen]), [Element(e).Z for e, _ in seen]
+    near, far = points[:, 2].min(), np.ptp(points[:, 2]) or 1.0
+    metal = [Element(e).is_metal for e, _ in seen]
+    for i, j in combinations(range(len(seen)), 2):
+        if not (metal[i] and metal[j]) and np.linalg.norm(points[i] - points[j]) < BONDED * (covalent_radii[numbers[i]] + covalent_radii[numbers[j]]):
+            ax.plot(*points[[i, j], :2].T, color=MUTED, linewidth=1.2, alpha=0.7, zorder=0.5)
+    for point, number in zip(points, numbers, strict=True):
+        ax.add_patch(Circle(point[:2], 0.4 * covalent_radii[number], facecolor=jmol_colors[number], edgecolor=INK, linewidth=0.4,
+                            zorder=1 + (point[2] - near) / far))  # fmt: skip
+    ax.set(xlim=(points[:, 0].min() - 1, points[:, 0].max() + 1), ylim=(points[:, 1].min() - 1, points[:, 1].max() + 1), aspect="equal")
+    shown = {s.specie.symbol: s.specie.Z for s in cell}
+    handles = [Line2D([], [], marker="o", linestyle="", color=jmol_colors[z], markeredgecolor=INK, markeredgewidth=0.4, label=e) for e, z in shown.items()]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(shown), handletextpad=0, columnspacing=0.6, fontsize=6)
+
+
+@figure
+def retrospective_curves(runs: Sequence[Mapping]) -> Figure:
+    """Share of the hidden best that was found, round by round, and best value so far: mean and deviation over seeds.
+
+    Parameters
+    ----------
+    runs : sequence of mappings
+        Records of the study "retrospective"; one row of panels a task.
+    """
+    tasks = list(dict.fromkeys(r["task"] for r in runs))
+    fig, axes = plt.subplots(len(tasks), 2, figsize=(TWO_COLUMNS * 0.85, 2.2 * len(tasks)), squeeze=False)
+    for row, task in zip(axes, tasks, strict=True):
+        grouped = defaultdict(list)
+        for r in runs:
+            if r["task"] == task:
+                grouped[r["acquisition"]].append(r)
+        for kind in sorted(grouped, key=_ORDER.index):
+            colour = PALETTE[_ORDER.index(kind)]
+            recall = np.array([[0.0, *(b["recall"] for b in r["by_round"])] for r in grouped[kind]])  # [seeds, rounds + 1]
+            reached = np.array([[r["best_known"], *(max(b["best"] or 0, r["best_known"]) for b in r["by_round"])] for r in grouped[kind]])
+            top = np.array([[max(r["best_hidden"], r["best_known"])] for r in grouped[kind]])
+            for ax, values in zip(row, (100 * recall, 100 * reached / top), strict=True):
+                rounds, mean = np.arange(values.shape[1]), values.mean(0)
+                ax.plot(rounds, mean, "o-", color=colour, label=kind)
+                if len(values) > 1:
+                    half = values.std(0, ddof=1) / len(values) ** 0.5
+                    ax.fill_between(rounds, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+        for ax, text in zip(row, ("of the hidden top 1 % found (%)", "best so far, of the best there is (%)"), strict=True):
+            ax.set(xlabel="round", ylabel=text, ylim=(0, None))
+            ax.set_xticks(range(values.shape[1]))
+            ax.set_title(task, fontsize=7)
+        row[1].set_ylim(None, 103)
+    axes[0, 0].legend()
+    letter_panels(axes.ravel())
+    return fig
+
+
+@figure
+def checked(predicted: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarray], names: Sequence[str] | None = None,
+            half_widths: np.ndarray | None = None, labels: tuple[str, str] = ("computed", "predicted")) -> Figure:  # fmt: skip
+    """Predicted against computed values, one panel a quantity, on logarithmic axes.
+
+    Parameters
+    ----------
+    predicted, computed : mappings of str to np.ndarray [B]
+        Keys are "electronic", "ionic", "total", or names of `VALUE_LABELS`.
+    names : sequence of str, optional
+        Formulas to write beside the four points that are farthest off.
+    half_widths : np.ndarray [B], optional
+        Of the calibrated intervals of the total permittivity.
+    labels : two str
+    """
+    fig, axes = plt.subplots(1, len(predicted), figsize=(TWO_COLUMNS * len(predicted) / 3, 2.5), squeeze=False)
+    for ax, (key, guess) in zip(axes[0], predicted.items(), strict=True):
+        guess, true = np.asarray(guess, dtype=float), np.asarray(computed[key], dtype=float)
+        use = np.isfinite(guess) & np.isfinite(true) & (guess > 0.05) & (true > 0.05)
+        guess, true = guess[use], true[use]
+        limits = (0.85 * min(guess.min(), true.min()), 1.2 * max(guess.max(), true.max()))
+        ax.plot(limits, limits, color=MUTED, linewidth=0.7, zorder=0)
+        if key == "total" and half_widths is not None:
+            width = np.asarray(half_widths)[use]
+            ax.errorbar(true, guess, yerr=[np.minimum(width, 0.9 * guess), width], fmt="none", ecolor=FAINT, elinewidth=1, zorder=1)
+        ax.scatter(true, guess, s=12, color=PALETTE[0], linewidths=0, zorder=2)
+        if names is not None:
+            for i in np.argsort(-np.abs(np.log(guess / true)))[:4]:
+                ax.annotate(latexify(np.asarray(names)[use][i]), (true[i], guess[i]), xytext=(3, 3), textcoords="offset points", fontsize=6)
+        ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel=labels[0], ylabel=labels[1] if ax is axes[0][0] else "")
+        ax.set_title((TARGET_LABELS | VALUE_LABELS)[key], fontsize=7)
+        plain_log(ax, "x", "y")
+    letter_panels(axes[0])
+    return fig

@@ -1,0 +1,91 @@
+"""Pools and oracles by name, as the screening notebook takes them: everything from a few prototypes to a data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
+from .data import load_records
+from .dfpt import build_seed, read_seeds
+from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
+from .ranking import published_dir, published_records
+from .record import Record
+from .screening import band_gap
+from .sources import read_source
+
+POOLS = ("prototypes", "screening_pool")
+ORACLES = ("stored", "published", "dfpt", "vasp")
+
+
+def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = (), size: int = 40, seed: int = 0,
+              cache_dir: str | Path | None = None, progress: bool = True) -> tuple[list[Record], dict[str, str], float | None]:  # fmt: skip
+    """Crystals to screen, without labels.
+
+    Parameters
+    ----------
+    name : str
+        "prototypes": `size` hypothetical crystals of the labelled ones' elements, and those that `hidden` were computed from, all relaxed with the potential;
+        "screening_pool": of the data folder; or a path that `sources.entries` reads.
+    labelled : sequence of Record
+        From which gaps are learned where the pool has none.
+    hidden : sequence of Record
+        Labelled crystals that are to be found again; beside a pool of other crystals they stand as they are.
+    size, seed : int
+
+    Returns
+    -------
+    list of Record, dict of id to reason, and float or None
+        The pool; what is none of it; and the mean absolute error of estimated gaps in eV, where there are any.
+    """
+    bare = [replace(r, eps_electronic=None, eps_ionic=None, eps_total=None) for r in hidden]
+    if name == "prototypes":
+        seeds, elements = read_seeds(), {e.symbol for r in labelled for e in r.structure.composition}  # what networks and gaps know
+        crystals = {r.id: build_seed(seeds[r.id]).get_primitive_structure() for r in hidden if r.id in seeds}
+        drawn = hypothetical(size, seed, *([e for e in some if e in elements] for some in (CATIONS, ANIONS)))
+        records, reasons = relaxed_pool(drawn | crystals, progress=progress)
+    elif name == "screening_pool":
+        records, reasons = [*load_records("full", name), *bare], {}
+    else:
+        found = list(read_source(name))
+        reasons = {key: str(s) for key, s in found if isinstance(s, Exception)}
+        records = [*(Record(key, s, s.composition.reduced_formula, source=Path(name).name) for key, s in found if key not in reasons), *bare]
+    if all(band_gap(r) is not None for r in records):
+        return records, reasons, None
+    records, error = estimate_gaps(records, labelled, cache_dir=cache_dir)
+    return records, reasons, error
+
+
+def open_oracle(name: str, task: str, pool: Sequence[Record], hidden: Sequence[Record] = (), folder: str | Path | None = None,
+                max_atoms: int = 5) -> tuple[Oracle, Callable[[Record], bool]]:  # fmt: skip
+    """An oracle, and whether it can be asked for a candidate.
+
+    Parameters
+    ----------
+    name : {"stored", "published", "dfpt", "vasp"}
+        Tensors of `hidden`; the paper's VASP results (folder named by DTNET_PUBLISHED_DIR); the kit's DFPT, for up to
+        `max_atoms` atoms; VASP's files in `folder`.
+    task : str
+    pool : sequence of Record
+    folder : path
+        Of the calculations of "dfpt" and "vasp".
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or without a folder that it needs.
+    """
+    if name == "published" and published_dir() is None:
+        raise ValueError("oracle 'published' reads the folder named by DTNET_PUBLISHED_DIR, which is not set")
+    if name in ("dfpt", "vasp") and folder is None:
+        raise ValueError(f"oracle {name!r} needs a folder to keep its calculations in")
+    if name in ("stored", "published"):
+        known = list(hidden) if name == "stored" else published_records(task, pool, published_dir())[0]
+        ids = {i for r in known for i in (r.id, r.mp_id) if i}
+        return StoredOracle(known), lambda record: record.id in ids or record.mp_id in ids
+    if name == "dfpt":
+        return DFPTOracle(folder, max_atoms=max_atoms), lambda record: len(record.structure) <= max_atoms
+    if name == "vasp":
+        return VaspOracle(folder), lambda record: True
+    raise ValueError(f"oracle is {name!r}; choose one of {', '.join(ORACLES)}")

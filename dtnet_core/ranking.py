@@ -1,0 +1,305 @@
+"""A pool of crystals ranked for both tasks by an ensemble that ships, and held against the paper's own validation.
+
+``python -m dtnet_core.ranking`` adds the rankings to `data/results/screening.json`. Predictions are streamed and kept in the
+cache folder, so a killed run goes on. Other people's tensors stay where they are: results hold what follows from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import gaussian_kde, spearmanr
+
+from .data import Record, data_sha256, load_records
+from .encoder import parse_features, spell_layers
+from .frames import tensor_violations
+from .metrics import scalar_constant
+from .pretrained import COVERAGES, Pretrained, encoders_of
+from .record import TARGETS
+from .results import IDENTITY, append_result, plain, provenance
+from .retrospective import with_gaps
+from .screening import KAPPA, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates, task_values
+from .shortlist import affordable
+from .store import default_cache_dir
+from .streaming import COMPONENTS, predict_stream
+
+PUBLISHED_VARIABLE = "DTNET_PUBLISHED_DIR"
+PUBLISHED_FILES = {"figure of merit": "dtnet_dfpt_high_dielectric_bandgap.csv", "anisotropy": "dtnet_dfpt_high_anisotropy.csv"}
+MAX_ATOMS = 20
+"""Largest cell that is proposed for validation."""
+BEST = 20
+SHOWN = 400
+"""Candidates of the highest figure of merit that a results file keeps gap and permittivity of."""
+MAX_VIOLATION = 0.01
+"""Of a published tensor against the point group of the crystal in the pool: above, it is in another frame or of another crystal."""
+
+
+def predict_pool(records: Sequence[Record], folder: str | Path, ensemble: Pretrained | None = None, client=None,
+                 workers: int | None = None, progress: bool = True) -> pd.DataFrame:  # fmt: skip
+    """Predictions of `streaming.predict_stream` for records, in their order, by id; made where `folder` does not have them."""
+    predict_stream([(r.id, r.structure) for r in records], folder, ensemble, client=client, workers=workers, progress=progress)
+    return pd.read_parquet(folder).drop_duplicates("id").set_index("id").loc[[r.id for r in records]]
+
+
+def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration: Mapping[str, float], kappa: float = KAPPA) -> pd.DataFrame:
+    """What a task makes of predictions, one row a record, in order.
+
+    Parameters
+    ----------
+    task : str
+        Of `screening.TASKS`.
+    records : sequence of B Record
+    table : DataFrame
+        Of `predict_pool`.
+    calibration : mapping
+        Of a `Pretrained` for the total tensor.
+    kappa : float
+
+    Returns
+    -------
+    DataFrame
+        formula, n_atoms, gap_ev, eps_electronic, eps_ionic, eps (scalars, Eq. 2), eps_68 (half width of the calibrated 68 %
+        interval of eps), value, deviation (over the networks), score (Eq. 28); by id. Values of a failed prediction are NaN.
+    """
+    gaps, anisotropic = gaps_of(records), task == "anisotropy"
+    mean, std = table["eps_total_mean"], table["eps_total_std"]
+    value = table["anisotropy_mean"] if anisotropic else gaps * mean
+    deviation = table["anisotropy_std"] if anisotropic else gaps * std
+    spread = np.hypot(std, calibration["base"] * mean)
+    return pd.DataFrame({
+        "formula": [r.formula for r in records], "n_atoms": [len(r.structure) for r in records], "gap_ev": gaps,
+        **{f"eps_{t}": table[f"eps_{t}_mean"] for t in TARGETS[:2]}, "eps": mean, "eps_68": calibration[str(COVERAGES[0])] * spread,
+        "value": value, "deviation": deviation, "score": acquisition("ucb", value, deviation, kappa),
+    }, index=table.index)  # fmt: skip
+
+
+def best(task: str, records: Sequence[Record], scores: pd.DataFrame, table: pd.DataFrame, k: int = BEST, max_atoms: int | None = MAX_ATOMS) -> list[dict]:
+    """The k candidates with the highest score, small enough, for anisotropy not molecular: rows of `scores` with rank, id, and tensor.
+
+    `rank` is the place among all candidates; `tensor` has the components of `streaming.COMPONENTS`.
+    """
+
+    def allowed(i: int) -> bool:
+        return (max_atoms is None or len(records[i].structure) <= max_atoms) and (task != "anisotropy" or is_extended(records[i]))
+
+    rank = scores["score"].rank(ascending=False, method="first")
+    rows = []
+    for i in choose(scores["score"].to_numpy(), k, accept=allowed):
+        name = records[i].id
+        tensor = [float(table.loc[name, f"eps_total_{c}"]) for c in COMPONENTS]
+        rows.append({"rank": int(rank[name]), "id": name, **scores.loc[name].to_dict(), "tensor": tensor})
+    return rows
+
+
+def pareto_front(gaps: np.ndarray, eps: np.ndarray) -> np.ndarray:
+    """Positions of the crystals that no other one beats in both gap and permittivity [B], by falling gap."""
+    order, kept, high = np.lexsort((-eps, -gaps)), [], -np.inf
+    for i in order:
+        if np.isfinite(gaps[i]) and eps[i] > high:
+            kept.append(int(i))
+            high = eps[i]
+    return np.array(kept, dtype=int)
+
+
+def density(gaps: np.ndarray, eps: np.ndarray, gap_axis: np.ndarray, log_axis: np.ndarray) -> np.ndarray:
+    """Kernel density of gaps in eV against log10 of permittivities, over its largest value: [log_axis, gap_axis].
+
+    Crystals without a gap, or with a permittivity that is not positive, are left out.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        points = np.stack([gaps, np.log10(np.where(eps > 0, eps, np.nan))])
+    points = points[:, np.isfinite(points).all(0)]
+    grid = np.stack([a.ravel() for a in np.meshgrid(gap_axis, log_axis)])  # [2, G]
+    found = gaussian_kde(points)(grid).reshape(len(log_axis), len(gap_axis))
+    return found / found.max()
+
+
+def density_maps(known: Sequence[Record], candidates: Sequence[Record], table: pd.DataFrame, points: int = 40) -> dict:
+    """Fig. 8a-b: densities of labelled crystals and of candidates, for the electronic and the ionic permittivity.
+
+    Returns
+    -------
+    dict
+        `gap_ev`, `n` (crystals with a gap, of both), and by part `log10_eps` (axes), `known`, `candidates` (each [points, points], see `density`).
+    """
+    gaps, known_gaps, candidate_gaps = np.linspace(0, 10, points), gaps_of(known), gaps_of(candidates)
+    maps = {"gap_ev": gaps.round(4), "n": [int(np.isfinite(g).sum()) for g in (known_gaps, candidate_gaps)]}
+    for part, (low, high) in {"electronic": (0.0, 2.0), "ionic": (-1.0, 2.5)}.items():
+        axis = np.linspace(low, high, points)
+        labels = scalar_constant([r.tensor(part) for r in known])
+        maps[part] = {
+            "log10_eps": axis.round(4), "known": density(known_gaps, labels, gaps, axis).round(3),
+            "candidates": density(candidate_gaps, table[f"eps_{part}_mean"].to_numpy(), gaps, axis).round(3),
+        }  # fmt: skip
+    return maps
+
+
+def published_dir() -> Path | None:
+    """The folder named by DTNET_PUBLISHED_DIR, which may hold the paper's VASP results; None where it is not set."""
+    named = os.environ.get(PUBLISHED_VARIABLE)
+    return Path(named) if named else None
+
+
+def published_records(task: str, pool: Sequence[Record], folder: str | Path) -> tuple[list[Record], int]:
+    """The paper's VASP results of a task for the crystals that a pool has, on the pool's structures.
+
+    An electronic part that is one exactly is a failed calculation (flag "not-converged"); a tensor that does not fit its
+    crystal's point group is in another frame (flag "symmetry_violation"), its eigenvalues hold all the same.
+
+    Returns
+    -------
+    list of Record, and int
+        The number of rows of the file.
+    """
+    rows = pd.read_csv(Path(folder) / PUBLISHED_FILES[task])
+    by_id, found = {r.mp_id or r.id: r for r in pool}, []
+    for _, row in rows[rows["mp-id"].isin(list(by_id))].iterrows():
+        tensors = {part: _tensor(row, part) for part in TARGETS}
+        record = replace(by_id[row["mp-id"]], **{f"eps_{p}": t for p, t in tensors.items()}, functional="PBE", code="VASP", source="published")
+        flags = ["not-converged"] if np.allclose(tensors["electronic"], np.eye(3), atol=1e-6) else []
+        worst = max(tensor_violations(record).values())
+        found.append(replace(record, flags=(*flags, *(["symmetry_violation"] if worst > MAX_VIOLATION else []))))
+    return found, len(rows)
+
+
+def _tensor(row: Mapping, part: str) -> np.ndarray:
+    names = [["11", "12", "13"], ["12", "22", "23"], ["13", "23", "33"]]
+    return np.array([[float(row[f"{part}_{c}"]) for c in line] for line in names])
+
+
+def against_published(task: str, measured: Sequence[Record], scores: pd.DataFrame, rows: int) -> dict:
+    """Where the paper's validated crystals rank among all candidates, and how good the predictions are for them.
+
+    Parameters
+    ----------
+    task, measured, rows
+        See `published_records`.
+    scores : DataFrame
+        Of `score`, for all candidates.
+
+    Returns
+    -------
+    dict
+        Counts; `materials` (id, formula, predicted value, rank, percentile of the rank, flags), and over those without
+        "not-converged": mean and median absolute error and correlation (Spearman) of eps and of the task's value.
+    """
+    measured = [r for r in measured if r.id in scores.index]
+    good = [r for r in measured if "not-converged" not in r.flags]
+    if not good:
+        return {"rows": rows, "in_pool": len(measured), "scored": 0, "candidates": len(scores), "materials": []}
+    rank = scores["score"].rank(ascending=False, method="first")
+    place = {r.id: int(rank[r.id]) for r in measured}
+    materials = [{"id": r.id, "formula": r.formula, "value": scores.loc[r.id, "value"], "eps": scores.loc[r.id, "eps"], "rank": place[r.id],
+                  "top_percent": 100 * place[r.id] / len(scores), "flags": list(r.flags)} for r in measured]  # fmt: skip
+    truth, chosen = np.array([r.eps_total for r in good]), scores.loc[[r.id for r in good]]
+    pairs = {"eps": (chosen["eps"], scalar_constant(truth)), "value": (chosen["value"], task_values(task, truth, gaps_of(good)))}
+    found = {"rows": rows, "in_pool": len(measured), "scored": len(good), "candidates": len(scores), "materials": materials,
+             "median_rank": float(np.median(list(place.values()))), "in_top_percent": float(np.mean([m["top_percent"] <= 1 for m in materials])),
+             "in_top_ten_percent": float(np.mean([m["top_percent"] <= 10 for m in materials]))}  # fmt: skip
+    for name, (guess, true) in pairs.items():
+        true = np.asarray(true)
+        use = np.isfinite(true) & np.isfinite(guess.to_numpy())
+        wrong = np.abs(guess.to_numpy() - true)[use]
+        found[f"{name}_errors"] = {"n": int(use.sum()), "mae": wrong.mean(), "median": np.median(wrong), "median_percent": 100 * np.median(wrong / true[use]),
+                                   "mean_ratio": float(np.mean(guess.to_numpy()[use] / true[use])), "spearman": spearmanr(guess[use], true[use])[0]}  # fmt: skip
+    return plain(found)
+
+
+def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFrame, ensemble: Pretrained, variant: str, kappa: float = KAPPA,
+              computed: Sequence[Record] = (), published: str | Path | None = None, profile: str = "full", k: int = BEST) -> list[dict]:  # fmt: skip
+    """Records of `data/results/screening.json`: for each task a ranking, and where `published` is given, a comparison.
+
+    Parameters
+    ----------
+    pool : sequence of Record
+    known : sequence of Record
+        Labelled crystals, with gaps where they are known.
+    table : DataFrame
+        Predictions of the pool (`predict_pool`).
+    ensemble : Pretrained
+        For the total tensor.
+    variant : str
+        Its name.
+    computed : sequence of Record
+        The kit's own set, from which costs of the small candidates' DFPT follow.
+    published : path, optional
+        See `published_dir`.
+    """
+    max_hull = None if all(r.meta.get("energy_above_hull_ev") is None for r in pool) else 0.0
+    candidates, reasons = select_candidates(pool, [*known, *computed], max_hull=max_hull)
+    table = table.loc[[r.id for r in candidates]]
+    counts = {"pool": len(pool), "candidates": len(candidates), "excluded": dict(Counter(_kind(r) for r in reasons.values()))}
+    failed = table.index[table["error"].notna()]
+    counts["failed"] = {name: table.loc[name, "error"] for name in failed}
+    jobs = affordable(candidates, computed) if computed else {}
+    maps = density_maps([r for r in known if r.eps_electronic is not None and r.eps_ionic is not None], candidates, table)
+    found = []
+    for task in TASKS:
+        scores = score(task, candidates, table, ensemble.calibration, kappa)
+        front = pareto_front(scores["gap_ev"].to_numpy(), scores["eps"].to_numpy())
+        small = scores.loc[[r.id for r in candidates if r.id in jobs and (task != "anisotropy" or is_extended(r))]].sort_values("score", ascending=False)
+        base = {"task": task, "kappa": kappa, "data_sha256": data_sha256(pool)} | counts
+        found.append(_identity(task, "ranking", ensemble, variant, profile) | {"study": "ranking"} | base | {
+            "best": best(task, candidates, scores, table, k), "quantiles": scores["value"].quantile([0.5, 0.9, 0.99, 1]).to_dict(),
+            "front": [{"id": scores.index[i], **scores.iloc[i][["formula", "gap_ev", "eps", "value"]].to_dict()} for i in front] if task == TASKS[0] else None,
+            "points": _points(scores) if task == TASKS[0] else None, "densities": maps if task == TASKS[0] else None,
+            "shortlist": [{"id": name, **row, **jobs[name]} for name, row in zip(small.index, small.to_dict("records"), strict=True)],
+        } | provenance())  # fmt: skip
+        if published is not None:
+            measured, rows = published_records(task, candidates, published)
+            found.append(_identity(task, "published", ensemble, variant, profile) | {"study": "published", "task": task, "kappa": kappa}
+                         | against_published(task, measured, scores, rows) | provenance())  # fmt: skip
+    return [plain(record) for record in found]
+
+
+def _points(scores: pd.DataFrame) -> list[list[float]]:
+    shown = scores.sort_values("value", ascending=False).head(SHOWN)
+    return shown[["gap_ev", "eps"]].round(2).to_numpy().tolist()
+
+
+def _kind(reason: str) -> str:
+    return reason.split(" of ")[0] if reason.startswith("gap") else " ".join(w for w in reason.split() if not any(c.isdigit() for c in w))
+
+
+def _identity(task: str, what: str, ensemble: Pretrained, variant: str, profile: str) -> dict:
+    encoders = [parse_features(p)[0] for p in encoders_of(ensemble.features)]
+    names, layers = "+".join(n for n, _ in encoders), "+".join(spell_layers(n) for _, n in encoders)
+    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}", names, layers, "pool", 0, profile), strict=True))
+
+
+def load_known(data_dir: str | Path | None = None) -> list[Record]:
+    """All crystals of profile "full" with a tensor, and gaps where known: a candidate must be none of them."""
+    return [*with_gaps(load_records("full", data_dir=data_dir), "full", data_dir), *load_records("full", "pbesol_tensors", data_dir)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.ranking --help``."""
+    parser = argparse.ArgumentParser(description="Rank the candidates of the data folder for both tasks; started again, it goes on.")
+    parser.add_argument("--variant", default="default", help="of the ensembles that ship with the kit")
+    parser.add_argument("--kappa", type=float, default=KAPPA)
+    parser.add_argument("--predictions", type=Path, help="folder of the streamed predictions, default in the cache folder")
+    parser.add_argument("--scheduler", help="tcp://... of a running Dask scheduler, local or slurm; default: this process")
+    parser.add_argument("--workers", type=int, help="processes or jobs; default: all cores, one job")
+    parser.add_argument("--results", default="data/results/screening.json")
+    o = parser.parse_args(arguments)
+    pool, ensemble = load_records("full", "screening_pool"), Pretrained.load("total", o.variant)
+    folder = o.predictions or default_cache_dir() / "screening" / f"{o.variant}-{data_sha256(pool)[:12]}"
+    table = predict_pool(pool, folder, ensemble, o.scheduler, o.workers)
+    for record in rank_pool(pool, load_known(), table, ensemble, o.variant, o.kappa, load_records("mini"), published_dir()):
+        append_result(o.results, record)
+        if record["study"] == "ranking":
+            print(f"{record['task']}: {record['candidates']} candidates of {record['pool']}, {len(record['failed'])} not predicted")
+            print(pd.DataFrame(record["best"]).drop(columns="tensor").round(2).to_string(index=False))
+        else:
+            print(f"{record['task']}: {record['in_pool']} of the paper's {record['rows']} are candidates, median rank {record['median_rank']:.0f}")
+
+
+if __name__ == "__main__":
+    main()

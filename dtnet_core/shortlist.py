@@ -1,0 +1,149 @@
+"""Which of the best candidates the kit's own DFPT can check, and what each will cost.
+
+Costs are read off the crystals that the kit has computed: a power law in what the programs' work grows with. ``python
+-m dtnet_core.shortlist`` writes structures of the stored ranking's best as files; ``python -m dtnet_core.dfpt compute`` does the
+rest (`data/open_dfpt.md`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Structure
+from pymatgen.io.vasp import Poscar
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from .data import load_records
+from .dfpt import DFPTError, inputs
+from .files import write_atomic
+from .record import Record
+from .results import load_results
+from .screening import TASKS, band_gap
+
+MAGNETIC = frozenset(("V", "Cr", "Mn", "Fe", "Co", "Ni"))
+"""Elements that are left out: the kit's DFPT is not spin-polarised."""
+MIN_GAP = 0.5
+"""Smallest PBE gap in eV: below, meshes get dense and a change of the cell may close it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a calculation of a crystal's standard primitive cell works on.
+
+    Attributes
+    ----------
+    n_atoms, electrons, k_points, operations : int
+        Valence electrons; points of the whole response mesh; operations of the space group.
+    ecut : float
+        Cutoff in hartree.
+    volume : float
+        Of the cell in cubic angstrom.
+    spacegroup : str
+    """
+
+    n_atoms: int
+    electrons: int
+    k_points: int
+    operations: int
+    ecut: float
+    volume: float
+    spacegroup: str
+
+    @classmethod
+    def of(cls, structure: Structure, gap_ev: float) -> Job:
+        """Settings as `dfpt.run` will choose them for that gap.
+
+        Raises
+        ------
+        dfpt.DFPTError
+            No pseudopotential for an element, or an odd number of electrons.
+        """
+        cell = inputs.standard_cell(structure)
+        pseudos = inputs.pseudos_of(cell)
+        electrons, analyzer = 2 * inputs.valence_bands(cell, pseudos), SpacegroupAnalyzer(cell, symprec=1e-3)
+        divisions, shifts = inputs.mesh(cell, inputs.response_spacing(gap_ev, cell))
+        return cls(len(cell), electrons, int(np.prod(divisions)) * len(shifts), len(analyzer.get_symmetry_operations()),
+                   inputs.cutoff(pseudos), float(cell.volume), analyzer.get_space_group_symbol())  # fmt: skip
+
+    def logs(self) -> np.ndarray:
+        """What the logarithm of the cost is linear in, [6]."""
+        plane_waves = self.volume * self.ecut**1.5
+        return np.array([1, *np.log([self.electrons, plane_waves, self.k_points, self.operations, self.n_atoms])])
+
+
+def fit_cost(records: Sequence[Record], ridge: float = 0.3) -> np.ndarray:
+    """Exponents [6] of the cost in seconds (see `Job.logs`) from records that say how long they took."""
+    rows = [(Job.of(r.structure, r.meta["gap_ev"]).logs(), np.log(r.meta["wall_s"])) for r in records if r.meta.get("wall_s")]
+    x, y = (np.array(column) for column in zip(*rows, strict=True))
+    return np.linalg.solve(x.T @ x + ridge * np.diag([0, 1, 1, 1, 1, 1]), x.T @ y)
+
+
+def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_atoms: int = 5, max_minutes: float = 75,
+               min_gap: float = MIN_GAP) -> dict[str, dict]:  # fmt: skip
+    """Jobs, by id, of the candidates that the kit's DFPT can compute.
+
+    Parameters
+    ----------
+    candidates : sequence of Record
+        With gaps.
+    computed : sequence of Record
+        Of the kit's own set, for the cost.
+    max_atoms : int
+        In the primitive cell.
+    max_minutes : float
+        Of one core, estimated.
+    min_gap : float
+        eV.
+
+    Returns
+    -------
+    dict of id to dict
+        The fields of `Job`, and `minutes`.
+    """
+    weights, found = fit_cost(computed), {}
+    for record in candidates:
+        elements = {e.symbol for e in record.structure.composition}
+        if len(record.structure) > 2 * max_atoms or elements & MAGNETIC or not (band_gap(record) or 0) >= min_gap:
+            continue
+        try:
+            job = Job.of(record.structure, band_gap(record))
+        except DFPTError:
+            continue
+        minutes = float(np.exp(job.logs() @ weights)) / 60
+        if job.n_atoms <= max_atoms and minutes <= max_minutes:
+            found[record.id] = vars(job) | {"minutes": round(minutes, 1)}
+    return found
+
+
+def write_inputs(records: Sequence[Record], folder: str | Path) -> list[Path]:
+    """Structures as `<folder>/<id>.vasp`, for ``python -m dtnet_core.dfpt compute``."""
+    paths = [Path(folder) / f"{r.id}.vasp" for r in records]
+    for record, path in zip(records, paths, strict=True):
+        write_atomic(path, Poscar(record.structure).get_str(significant_figures=12))
+    return paths
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.shortlist --help``."""
+    parser = argparse.ArgumentParser(description="Structures of the best small candidates of the stored ranking, for the kit's DFPT, and their costs.")
+    parser.add_argument("--task", choices=TASKS, help="default: both")
+    parser.add_argument("--number", type=int, default=7, help="candidates a task")
+    parser.add_argument("--folder", type=Path, default=Path("build/shortlist"))
+    parser.add_argument("--results", default="data/results/screening.json")
+    o = parser.parse_args(arguments)
+    rankings = [r for r in load_results(o.results) if r["study"] == "ranking" and o.task in (None, r["task"])]
+    rows = {row["id"]: row for r in rankings for row in r["shortlist"][: o.number]}
+    if not rows:
+        parser.exit(1, f"{o.results} has no ranking; run python -m dtnet_core.ranking first\n")
+    pool = {r.id: r for r in load_records("full", "screening_pool")}
+    for row in sorted(rows.values(), key=lambda row: row["minutes"]):
+        [path] = write_inputs([pool[row["id"]]], o.folder)
+        print(f"{path}  {row['formula']}, {row['spacegroup']}: {row['n_atoms']} atoms, {row['electrons']} electrons, about {row['minutes']:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()
