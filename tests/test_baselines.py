@@ -297,6 +297,7 @@ def test_search_is_a_function_of_its_seed_and_prices_buy_epochs(shared, tmp_path
         price.epochs_within("M3GNet", 1, "mini", path)
     assert price.parse_budget("7 epochs", "M3GNet", "mini", path) == (7, None)
     assert price.parse_budget("0.5 hours", "PaiNN", "mini", path) == (50, 0.5)
+    assert price.parse_budget("0.5 hours", "median", "mini", path)[1] is None
     for text in ("7", "seven epochs", "-1 hours"):
         with pytest.raises(ValueError, match=r"0\.25 hours"):
             price.parse_budget(text, "PaiNN", "mini", path)

@@ -74,7 +74,7 @@ def epochs_within(model: str, hours: float, profile: str, path: str | Path = RES
 
 
 def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS) -> tuple[int, float | None]:
-    """(epochs of the schedule, hours or None) of a budget like "10 epochs" or "0.25 hours".
+    """(epochs of the schedule, hours or None) of a budget like "10 epochs" or "0.25 hours"; references take what they need.
 
     Raises
     ------
@@ -88,6 +88,8 @@ def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS
         amount = 0.0
     if amount <= 0 or unit not in ("epochs", "hours"):
         raise ValueError(f'budget is {text!r}; write for instance "10 epochs" or "0.25 hours" (of processor time, for each run)')
+    if model not in NETWORKS:
+        return TRAIN.max_epochs, None
     return (int(amount), None) if unit == "epochs" else (epochs_within(model, amount, profile, path), amount)
 
 
