@@ -1,4 +1,4 @@
-# make reproduce | test | lab | bench | refresh; each creates .venv from the lock when it is missing.
+# make reproduce | test | lab | bench | refresh | baselines; each creates .venv from the lock when it is missing.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab bench refresh figures clean
+.PHONY: reproduce test lab bench refresh baselines figures clean
 
 reproduce: $(READY)
 	$(BIN)/python -m dtnet_core.batch --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
@@ -31,6 +31,13 @@ bench: $(READY)
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
 refresh: $(READY)
 	$(BIN)/python -m dtnet_core.batch --in-place $(NOTEBOOKS)
+
+# Table 2's baselines on the full profile, every run with the same budget; many hours, what is finished is skipped.
+HOURS ?= 0.5
+baselines: $(READY)
+	$(BIN)/python -m dtnet_core.baselines.price
+	$(BIN)/python -m dtnet_core.baselines.search
+	$(BIN)/python -m dtnet_core.baselines --profile full --target electronic ionic total --seeds 0 1 2 3 4 --max-hours $(HOURS)
 
 # Redraw figures/ and the README's table from data/results.
 figures: $(READY)

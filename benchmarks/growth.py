@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from timing import peak_memory_mb, seconds_of
+from timing import seconds_of
+
+from dtnet_core.cost import peak_memory_mb
 
 _MARK = "growth-result: "
 

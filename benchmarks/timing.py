@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 Times = dict[str, list[tuple[float, float]]]
 """For each candidate, (wall, processor) seconds of every repetition."""
@@ -56,19 +54,3 @@ def seconds_of(action: Callable[[], object]) -> tuple[object, dict[str, float]]:
     wall, cpu = time.perf_counter(), time.process_time()
     result = action()
     return result, {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB (10^6 bytes).
-
-    Linux carries a parent's peak over into `getrusage` of its child, so the process's own record is read there.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -56,6 +57,8 @@ class Experiment:
     train : TrainConfig
     options : dict
         Further arguments of `readout.DTNetConfig`.
+    fraction : float
+        Share of the training set that is used, for learning curves.
     """
 
     target: str = "total"
@@ -66,12 +69,14 @@ class Experiment:
     width: tuple[int, int, int] | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
     options: dict = field(default_factory=dict)
+    fraction: float = 1.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("target", TARGETS), ("model", MODELS), ("split", SPLITS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
         parse_features(self.features)
+        spell_split(self.split, self.fraction)
 
     def identity(self, seed: int) -> dict:
         """The keys that name a run of this experiment in a results file."""
@@ -82,11 +87,29 @@ class Experiment:
             self.model,
             "+".join(n for n, _ in encoders),
             layers,
-            self.split,
+            spell_split(self.split, self.fraction),
             seed,
             self.profile,
         )
         return dict(zip(IDENTITY, values, strict=True))
+
+
+def spell_split(split: str, fraction: float) -> str:
+    """A run's kind of split in a results file: "record", or "record:0.25" for a quarter of the training set.
+
+    Raises
+    ------
+    ValueError
+        For a fraction that is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}; give a share of the training set above 0, at most 1")
+    return split if fraction == 1 else f"{split}:{fraction:g}"
+
+
+def training_share(split: dict[str, np.ndarray], fraction: float) -> dict[str, np.ndarray]:
+    """The split with the first crystals of its shuffled training set only: a smaller share is part of a larger one."""
+    return split | {"train": split["train"][: max(1, round(fraction * len(split["train"])))]}
 
 
 def predict_structures(model: DTNet, features: str, structures: Sequence[Structure], cache_dir: str | Path | None = None,
@@ -159,11 +182,12 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), resu
 
 def draw_split(experiment: Experiment, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
     """The "train", "val" and "test" positions of one seed."""
-    return (
+    drawn = (
         split_by_group(records, seed)
         if experiment.split == "group"
         else split_by_record([r.id for r in records], seed)
     )
+    return training_share(drawn, experiment.fraction)
 
 
 def model_config(experiment: Experiment, data: CrystalSet) -> DTNetConfig:
@@ -194,17 +218,29 @@ def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, prog
     )
     reference = data.target_tensors(torch.as_tensor(split["test"]))[:, 0].double().numpy()
     predicted = predict(found.model, data, split["test"])
-    by_system = metrics_by_system(reference, predicted, [systems[i] for i in split["test"]])
-    scores = {k: v for k, v in by_system["all"].items() if k != "n"}
-    sizes = {f"n_{part}": len(rows) for part, rows in split.items()}
-    return experiment.identity(seed) | sizes | scores | {
-        "by_system": by_system,
+    return experiment.identity(seed) | test_scores(split, reference, predicted, systems) | {
         "best_epoch": found.best_epoch, "epochs": len(found.history["train"]), "stopped_early": found.stopped_early,
         "validation_mae_ten": min(found.history["validation"]), "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
         "parameters": sum(p.numel() for p in found.model.parameters()),
         "settings": {"train": asdict(experiment.train), "model": asdict(shape)},
         "data_sha256": checksum, "command": _command(experiment, seed), "wall_s": round(time.monotonic() - started, 1), **provenance(),
     }  # fmt: skip
+
+
+def test_scores(split: dict[str, np.ndarray], reference: np.ndarray, predicted: np.ndarray, systems: Sequence[str]) -> dict:
+    """What every record of a results file says of its test: sizes, all metrics, and the same by crystal system.
+
+    Parameters
+    ----------
+    split : dict of str to np.ndarray
+    reference, predicted : np.ndarray, [b, 3, 3]
+        Of the crystals of ``split["test"]``.
+    systems : sequence of str
+        Crystal systems of all crystals.
+    """
+    by_system = metrics_by_system(reference, predicted, [systems[i] for i in split["test"]])
+    sizes = {f"n_{part}": len(rows) for part, rows in split.items()}
+    return sizes | {k: v for k, v in by_system["all"].items() if k != "n"} | {"by_system": by_system}
 
 
 def _command(experiment: Experiment, seed: int) -> str:
@@ -215,6 +251,8 @@ def _command(experiment: Experiment, seed: int) -> str:
     for name in _TRAIN_OPTIONS:
         if getattr(experiment.train, name) != getattr(TrainConfig, name):
             words.append(f"--{name.replace('_', '-')} {getattr(experiment.train, name)}")
+    if experiment.fraction != 1:
+        words.append(f"--fraction {experiment.fraction}")
     return " ".join([*words, f"--seeds {seed}"])
 
 
@@ -257,22 +295,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in _TRAIN_OPTIONS:
         default = getattr(TrainConfig, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--results", default="data/results/tensors.json")
+    parser.add_argument("--fraction", nargs="+", type=float, default=[1.0], help="shares of the training set")
+    parser.add_argument("--results", help="default: data/results/tensors.json, or learning_curves.json for shares below 1")
     parser.add_argument(
         "--threads", type=int, default=1, help="for torch; small networks gain nothing from more"
     )
     parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    for features in options.features:
-        for target in options.target:
-            experiment = Experiment(target, features, options.model, options.split, options.profile,
-                                    train=TrainConfig(**{name: getattr(options, name) for name in _TRAIN_OPTIONS}))  # fmt: skip
-            for run in run_experiment(experiment, options.seeds, options.results, resume=not options.again):
-                print(
-                    f"{target:10s} {options.model} {features} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",
-                    flush=True,
-                )
+    train = TrainConfig(**{name: getattr(options, name) for name in _TRAIN_OPTIONS})
+    for features, target, fraction in itertools.product(options.features, options.target, options.fraction):
+        experiment = Experiment(
+            target, features, options.model, options.split, options.profile, train=train, fraction=fraction
+        )
+        file = "tensors" if fraction == 1 else "learning_curves"
+        results = options.results or f"data/results/{file}.json"
+        for run in run_experiment(experiment, options.seeds, results, resume=not options.again):
+            print(
+                f"{target:10s} {options.model} {features} {run['split']} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class OrbitGraph:
     projectors : Tensor, [B, 6, 6] float64
         Mean over the symmetry operations of T -> R T R^t in Mandel's notation.
     n_kept, n_atoms : Tensor, [B] int64
+    positions : Tensor, [N, 3] float64
+        Of the atoms as their cell lists them, from the mean of the cell's atoms, in angstrom.
     """
 
     numbers: Tensor
@@ -60,6 +62,7 @@ class OrbitGraph:
     projectors: Tensor
     n_kept: Tensor
     n_atoms: Tensor
+    positions: Tensor
 
     def within(self, cutoff: float) -> int:
         """Number of bonds shorter than `cutoff` in angstrom: they are the first ones."""
@@ -119,6 +122,7 @@ def build_orbit_graph(structure: Structure, cutoff: float, reduce: bool = True) 
         rotations=turns if reduce else None, mandel=mandel_rotations(turns) if reduce else None,
         projectors=mandel_rotations(torch.from_numpy(group)).mean(0, keepdim=True),
         n_kept=torch.tensor([len(kept)]), n_atoms=torch.tensor([n]),
+        positions=torch.from_numpy(structure.cart_coords - structure.cart_coords.mean(0)),
     )  # fmt: skip
 
 
@@ -126,7 +130,7 @@ def merge_orbit_graphs(graphs: Sequence[OrbitGraph]) -> OrbitGraph:
     """One batch out of several graphs, all reduced or none; atoms keep their order."""
     joined = {
         name: torch.cat([getattr(g, name) for g in graphs])
-        for name in ("numbers", "weights", "vectors", "lengths", "projectors", "n_kept", "n_atoms")
+        for name in ("numbers", "weights", "vectors", "lengths", "projectors", "n_kept", "n_atoms", "positions")
     }
     atoms = _starts([len(g.row) for g in graphs])
     kept = _starts([len(g.numbers) for g in graphs])

@@ -14,18 +14,19 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
+from .cost import forget_peak_memory, peak_memory_mb
 from .data import TARGETS, Record, crystal_systems
-from .experiment import load_clean
+from .experiment import load_clean, test_scores
 from .features import to_mandel
-from .metrics import metrics_by_system
 from .orbit_graph import OrbitGraph
 from .results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
-from .scratch_training import GraphSet, ScratchNet, build_graphs, fit_scratch, predict_scratch
+from .scratch_training import GraphSet, ScratchNet, ScratchResult, build_graphs, fit_scratch, predict_scratch
 from .sevennet_fresh import FreshSevenNet
 from .splits import split_by_record
 from .store import default_cache_dir
@@ -39,8 +40,8 @@ ENCODERS: dict[str, Callable[[int], nn.Module]] = {
 """Name -> encoder of so many layers with random weights."""
 TRAIN = TrainConfig(learning_rate=1e-3, max_epochs=100)
 """The paper's settings but for the learning rate, which it chose for a readout alone, and the budget."""
-_OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
-_CODE_OF_A_RUN = (
+OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
+CODE = (
     "features", "layers", "orbit_graph", "readout", "reduce", "scratch", "scratch_training",
     "sevennet_fresh", "splits", "teanet", "teanet_convolution", "training",
 )  # fmt: skip
@@ -62,7 +63,7 @@ class ScratchExperiment:
     train : TrainConfig
         `max_epochs` is the length of the cosine schedule.
     max_hours : float, optional
-        Training ends after the first epoch past that time, whatever the schedule has left.
+        Of processor time: training ends after the first epoch past it, whatever the schedule has left.
     """
 
     target: str = "total"
@@ -72,6 +73,7 @@ class ScratchExperiment:
     profile: str = "mini"
     train: TrainConfig = field(default_factory=lambda: TRAIN)
     max_hours: float | None = None
+    code = CODE
 
     def __post_init__(self) -> None:
         allowed = {"target": TARGETS, "encoder": tuple(ENCODERS), "model": ("DTNet-simple", "DTNet")}
@@ -92,15 +94,69 @@ class ScratchExperiment:
         )
         return dict(zip(IDENTITY, values, strict=True))
 
+    @property
+    def name(self) -> str:
+        """Of its network, in names of files."""
+        return f"{self.model}-{self.encoder}{FROM_SCRATCH}-{self.layer}"
 
-def run_scratch(experiment: ScratchExperiment, seeds: Sequence[int], records: Sequence[Record],
+    def parts(self, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
+        """The "train", "val" and "test" positions of one seed."""
+        return split_by_record([r.id for r in records], seed)
+
+    def make(self) -> ScratchNet:
+        """The network, with random weights."""
+        return ScratchNet(ENCODERS[self.encoder](self.layer), self.model == "DTNet")
+
+    def settings(self, network: ScratchNet) -> dict:
+        """What a record says of how it was trained."""
+        found = {"train": asdict(self.train), "model": asdict(network.readout.config)}
+        if hasattr(network.encoder, "config"):
+            found["encoder"] = asdict(network.encoder.config)
+        return found
+
+    def command(self, seed: int) -> str:
+        """The command line that repeats a run."""
+        words = ["python -m dtnet_core.scratch"]
+        words += [f"--{name} {getattr(self, name)}" for name in ("profile", "encoder", "target", "model")]
+        words += spell_options(self, TRAIN)
+        return " ".join([*words, f"--layers {self.layer} --seeds {seed}"])
+
+
+class Trainable(Protocol):
+    """What `run_scratch` needs to know of an experiment: a `ScratchExperiment` or a baseline."""
+
+    target: str
+    profile: str
+    train: TrainConfig
+    max_hours: float | None
+    name: str
+    code: tuple[str, ...]
+
+    def identity(self, seed: int) -> dict: ...
+    def parts(self, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]: ...
+    def make(self) -> nn.Module: ...
+    def settings(self, network: nn.Module) -> dict: ...
+    def command(self, seed: int) -> str: ...
+
+
+def spell_options(experiment: Trainable, default: TrainConfig) -> list[str]:
+    """Words of a command line for what differs from the default training."""
+    words = [
+        f"--{name.replace('_', '-')} {getattr(experiment.train, name)}"
+        for name in OPTIONS
+        if getattr(experiment.train, name) != getattr(default, name)
+    ]
+    return words + ([] if experiment.max_hours is None else [f"--max-hours {experiment.max_hours}"])
+
+
+def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[Record],
                 graphs: Sequence[OrbitGraph], checksum: str, results: str | Path | None = None,
                 cache_dir: str | Path | None = None, progress: bool = True, resume: bool = True) -> list[dict]:  # fmt: skip
     """Train and test for each seed (which draws the split, the weights and the order of the batches).
 
     Parameters
     ----------
-    experiment : ScratchExperiment
+    experiment : ScratchExperiment or another `Trainable`
     seeds : sequence of int
     records, graphs, checksum
         Of `experiment.load_clean` and `build_graphs`: what all experiments of a profile share.
@@ -115,7 +171,7 @@ def run_scratch(experiment: ScratchExperiment, seeds: Sequence[int], records: Se
     Returns
     -------
     list of dict
-        One a seed, with the keys of `experiment.run_experiment`, and `budget`.
+        One a seed, with the keys of `experiment.run_experiment`, `budget` and `cost`.
     """
     done = finished_runs(results, resume)
     systems = crystal_systems([r.structure for r in records])
@@ -123,7 +179,7 @@ def run_scratch(experiment: ScratchExperiment, seeds: Sequence[int], records: Se
     for seed in seeds:
         run = done.get(tuple(experiment.identity(seed).values()))
         if run is None:
-            checkpoint = _run_file(experiment, seed, checksum, cache_dir)
+            checkpoint = run_file(experiment, seed, checksum, cache_dir)
             if not resume:
                 checkpoint.unlink(missing_ok=True)
             run = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress))
@@ -133,61 +189,47 @@ def run_scratch(experiment: ScratchExperiment, seeds: Sequence[int], records: Se
     return runs
 
 
-def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress) -> dict:
-    train, split = experiment.train, split_by_record([r.id for r in records], seed)
+def fit_experiment(experiment: Trainable, seed: int, records: Sequence[Record], graphs: Sequence[OrbitGraph], checksum: str,
+                   checkpoint: str | Path | None = None, progress: bool = True) -> ScratchResult:  # fmt: skip
+    """Train the network of one seed; a killed run goes on from its checkpoint."""
+    split = experiment.parts(records, seed)
     labels = np.array([r.tensor(experiment.target) for r in records])  # [B, 3, 3]
     data = GraphSet(graphs, to_mandel(torch.from_numpy(labels)).float()[:, None])
-
-    def make() -> ScratchNet:
-        return ScratchNet(ENCODERS[experiment.encoder](experiment.layer), experiment.model == "DTNet")
-
     identity = repr(experiment.identity(seed)) + checksum
-    found = fit_scratch(data, split["train"], split["val"], seed, make, train, experiment.max_hours,
-                        checkpoint, progress, identity)  # fmt: skip
+    return fit_scratch(data, split["train"], split["val"], seed, experiment.make, experiment.train, experiment.max_hours,
+                       checkpoint, progress, identity)  # fmt: skip
+
+
+def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress) -> dict:
+    forget_peak_memory()
+    found = fit_experiment(experiment, seed, records, graphs, checksum, checkpoint, progress)
+    train, split = experiment.train, experiment.parts(records, seed)
+    labels = np.array([records[i].tensor(experiment.target) for i in split["test"]])
     predicted = predict_scratch(found.model, [graphs[i] for i in split["test"]])
-    by_system = metrics_by_system(labels[split["test"]], predicted, [systems[i] for i in split["test"]])
     seconds = found.history.pop("seconds")
-    settings = {"train": asdict(train), "model": asdict(found.model.readout.config)}
-    if hasattr(found.model.encoder, "config"):
-        settings["encoder"] = asdict(found.model.encoder.config)
-    return experiment.identity(seed) | {f"n_{part}": len(rows) for part, rows in split.items()} | {
-        k: v for k, v in by_system["all"].items() if k != "n"
-    } | {
-        "by_system": by_system,
+    return experiment.identity(seed) | test_scores(split, labels, predicted, systems) | {
         "best_epoch": found.best_epoch, "epochs": len(seconds), "stopped_early": found.ended_by == "patience",
         "budget": {"max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
                    "ended_by": found.ended_by, "hours": sum(seconds) / 3600},
+        "cost": {"seconds_per_epoch": float(np.median(seconds)), "peak_memory_mb": peak_memory_mb()},
         "validation_mae_ten": min(found.history["validation"]),
         "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
         "parameters": sum(p.numel() for p in found.model.parameters() if p.requires_grad),
-        "settings": settings, "data_sha256": checksum, "command": _command(experiment, seed),
+        "settings": experiment.settings(found.model), "data_sha256": checksum, "command": experiment.command(seed),
         "wall_s": round(sum(seconds), 1), **provenance(),
     }  # fmt: skip
 
 
-def _command(experiment: ScratchExperiment, seed: int) -> str:
-    """The command line that repeats a run."""
-    words = ["python -m dtnet_core.scratch"]
-    words += [f"--{name} {getattr(experiment, name)}" for name in ("profile", "encoder", "target", "model")]
-    for name in _OPTIONS:
-        if getattr(experiment.train, name) != getattr(TRAIN, name):
-            words.append(f"--{name.replace('_', '-')} {getattr(experiment.train, name)}")
-    if experiment.max_hours is not None:
-        words.append(f"--max-hours {experiment.max_hours}")
-    return " ".join([*words, f"--layers {experiment.layer} --seeds {seed}"])
-
-
-def _run_file(experiment: ScratchExperiment, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
+def run_file(experiment: Trainable, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
     """Where a run keeps its checkpoint, named by everything that determines it, the code included.
 
     Not by `max_hours`: a run that the clock ended goes on from where it was when it is given more.
     """
     here = Path(__file__).parent
-    code = [(here / f"{name}.py").read_bytes() for name in _CODE_OF_A_RUN]
+    code = [(here / f"{name}.py").read_bytes() for name in experiment.code]
     settings = (sorted(experiment.identity(seed).items()), experiment.train, checksum, code)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-    network = f"{experiment.model}-{experiment.encoder}{FROM_SCRATCH}-{experiment.layer}"
-    name = f"{experiment.profile}-{experiment.target}-{network}-seed{seed}-{digest}.pt"
+    name = f"{experiment.profile}-{experiment.target}-{experiment.name}-seed{seed}-{digest}.pt"
     return Path(cache_dir or default_cache_dir()) / "runs" / name
 
 
@@ -202,18 +244,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", nargs="+", default=["total"], choices=TARGETS)
     parser.add_argument("--model", default="DTNet-simple", choices=("DTNet-simple", "DTNet"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    for name in _OPTIONS:
+    for name in OPTIONS:
         default = getattr(TRAIN, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--max-hours", type=float, help="of training, for each run")
+    parser.add_argument("--max-hours", type=float, help="of processor time in training, for each run")
     parser.add_argument("--results", default="data/results/tensors.json")
     parser.add_argument("--threads", type=int, default=1, help="for torch")
     parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     records, checksum = load_clean(options.profile)
-    graphs = build_graphs([r.structure for r in records])
-    train = TrainConfig(**{name: getattr(options, name) for name in _OPTIONS})
+    graphs = build_graphs([r.structure for r in records], cache_dir=default_cache_dir())
+    train = TrainConfig(**{name: getattr(options, name) for name in OPTIONS})
     for target in options.target:
         for layer in options.layers:
             experiment = ScratchExperiment(

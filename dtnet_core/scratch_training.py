@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +19,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .features import Packed, from_mandel
+from .files import write_atomic
 from .orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
 from .readout import DTNet, DTNetConfig
+from .structures import crystal_key
 from .training import FEW_CRYSTALS, TrainConfig, _Run
 
 LONGEST_CUTOFF = 6.0
 """In angstrom, of the graphs: each encoder takes the bonds it reaches."""
-_SCALE_SAMPLE = 512  # training crystals that input scales are fitted on
 
 
 class ScratchNet(nn.Module):
@@ -37,6 +40,9 @@ class ScratchNet(nn.Module):
         With bond features (DTNet), or without (DTNet-simple).
     """
 
+    scale_sample = 512
+    """Training crystals that input scales are fitted on."""
+
     def __init__(self, encoder: nn.Module, bonds: bool = False):
         super().__init__()
         if bonds and encoder.edge_channels is None:
@@ -44,9 +50,18 @@ class ScratchNet(nn.Module):
         self.encoder, self.bonds = encoder, bonds
         self.readout = DTNet(DTNetConfig(encoder.channels, encoder.edge_channels if bonds else None))
 
+    @property
+    def reach(self) -> float:
+        """Longest bond it looks at, in angstrom."""
+        return self.encoder.reach
+
     def packed(self, graph: OrbitGraph) -> Packed:
         """Features for the readout."""
         return self.encoder.packed(graph, bonds=self.bonds)
+
+    def fit_scales(self, graph: OrbitGraph, targets: Tensor) -> None:
+        """Set the readout's scales from a batch of crystals and the training tensors [B, 3, 3]."""
+        self.readout.fit_scales(self.packed(graph), targets)
 
     def forward_mandel(self, graph: OrbitGraph) -> Tensor:
         """Dielectric tensors of a batch in Mandel's notation, [B, 1, 6]."""
@@ -75,27 +90,59 @@ class GraphSet:
 
 @dataclass
 class ScratchResult:
-    """The weights of the best epoch; `history` has the `seconds` of each epoch, too."""
+    """The weights of the best epoch; `history` has the processor `seconds` of each epoch, too."""
 
-    model: ScratchNet
+    model: nn.Module
     history: dict[str, list[float]]
     best_epoch: int
     ended_by: str
 
 
-def build_graphs(structures: Sequence[Structure], progress: bool = True) -> list[OrbitGraph]:
-    """Graphs with one atom an orbit and all bonds shorter than `LONGEST_CUTOFF`."""
-    return [build_orbit_graph(s, LONGEST_CUTOFF) for s in tqdm(structures, "graphs", disable=not progress)]
+def build_graphs(
+    structures: Sequence[Structure], progress: bool = True, cache_dir: str | Path | None = None
+) -> list[OrbitGraph]:
+    """Graphs with one atom an orbit and all bonds shorter than `LONGEST_CUTOFF`.
+
+    Parameters
+    ----------
+    structures : sequence of pymatgen Structure
+    progress : bool
+    cache_dir : path, optional
+        Keep the graphs of this list of crystals on disk, and take them from there the next time.
+    """
+    path = None
+    if cache_dir is not None:
+        keys = [crystal_key(s) for s in structures]
+        digest = hashlib.sha256(repr((keys, LONGEST_CUTOFF, _graph_code())).encode()).hexdigest()[:20]
+        path = Path(cache_dir) / "graphs" / f"{digest}.pt"
+        if path.exists():
+            try:
+                return [OrbitGraph(**parts) for parts in torch.load(path, weights_only=True)]
+            except Exception as error:  # a broken zip raises many kinds
+                warnings.warn(f"{path}: not readable ({error}); its graphs are built anew.", stacklevel=2)
+    graphs = [
+        build_orbit_graph(s, LONGEST_CUTOFF) for s in tqdm(structures, "graphs", disable=not progress)
+    ]
+    if path is not None:
+        with io.BytesIO() as buffer:
+            torch.save([vars(g) for g in graphs], buffer)
+            write_atomic(path, buffer.getvalue())
+    return graphs
+
+
+def _graph_code() -> list[bytes]:
+    here = Path(__file__).parent
+    return [(here / name).read_bytes() for name in ("orbit_graph.py", "potentials/graph.py")]
 
 
 def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed: int,
-                make: Callable[[], ScratchNet], config: TrainConfig, max_hours: float | None = None,
+                make: Callable[[], nn.Module], config: TrainConfig, max_hours: float | None = None,
                 checkpoint: str | Path | None = None, progress: bool = True,
                 identity: str = "") -> ScratchResult:  # fmt: skip
     """Train an encoder and its readout; a deterministic function of its arguments, also when it was killed
     and resumed.
 
-    (But for `max_hours`, which ends a run by the clock.)
+    (But for `max_hours`, which ends a run by the processor's clock.)
 
     Parameters
     ----------
@@ -105,9 +152,11 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     seed : int
         Of initial weights, order of the batches, dropout.
     make : function
-        Makes the network, with random weights.
+        Makes the network, with random weights: a `ScratchNet`, or another with its `reach`, `scale_sample`,
+        `fit_scales` and `forward_mandel`.
     config : TrainConfig
     max_hours : float, optional
+        Of processor time, so that other programs on the machine do not shorten a run.
     checkpoint : path, optional
         File that keeps the state of the run after every epoch; if it is there, the run goes on from it.
     progress : bool
@@ -124,16 +173,16 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     torch.manual_seed(seed)
     network = make()
     rows, watched = torch.as_tensor(train), torch.as_tensor(validation)
-    graphs = [g.cut(network.encoder.reach) for g in data.graphs]
+    graphs = [g.cut(network.reach) for g in data.graphs]
     data = GraphSet(graphs, data.targets)
-    sample = rows[:_SCALE_SAMPLE] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
+    sample = rows[: network.scale_sample] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
     with torch.no_grad():
-        network.readout.fit_scales(network.packed(data.batch(sample)), from_mandel(data.targets[rows]))
+        network.fit_scales(data.batch(sample), from_mandel(data.targets[rows][:, 0]))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=config.betas,
                                   weight_decay=config.weight_decay, fused=True)  # fmt: skip
     steps = math.ceil(len(rows) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(seed), config)
+    run = _GraphRun(network, optimizer, schedule, torch.Generator().manual_seed(seed), config)
     run.history["seconds"] = []
     identity = json.dumps([identity, seed, asdict(config), rows.tolist(), float(data.targets.double().sum())])
     identity = hashlib.sha256(identity.encode()).hexdigest()
@@ -143,10 +192,10 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
         total=config.max_epochs, initial=run.epoch, unit="epoch", desc=f"seed {seed}", disable=not progress
     ) as bar:
         while (ended_by := _end(run, config, max_hours)) is None:
-            started = time.monotonic()
+            started = time.process_time()
             run.one_epoch(data, rows, config)
             run.validate(data, watched)
-            run.history["seconds"].append(time.monotonic() - started)
+            run.history["seconds"].append(time.process_time() - started)
             if checkpoint is not None:
                 run.save(Path(checkpoint), identity)
             bar.set_postfix(
@@ -155,6 +204,20 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
             bar.update()
     network.load_state_dict(run.best_state)
     return ScratchResult(network.eval(), run.history, run.best_epoch, ended_by)
+
+
+class _GraphRun(_Run):
+    """Validates in batches as it trains: graphs take more memory than stored features."""
+
+    def __init__(self, network, optimizer, schedule, order: torch.Generator, config: TrainConfig):
+        super().__init__(network, optimizer, schedule, order, config)
+        self.batch_size = config.batch_size
+
+    def loss(self, data: GraphSet, rows: Tensor, network: nn.Module | None = None) -> Tensor:
+        if network is None:
+            return super().loss(data, rows)
+        parts = torch.split(rows, self.batch_size)
+        return sum(super(_GraphRun, self).loss(data, part, network) * len(part) for part in parts) / len(rows)
 
 
 def _end(run: _Run, config: TrainConfig, max_hours: float | None) -> str | None:
@@ -169,7 +232,7 @@ def _end(run: _Run, config: TrainConfig, max_hours: float | None) -> str | None:
 
 
 @torch.inference_mode()
-def predict_scratch(model: ScratchNet, graphs: Sequence[OrbitGraph], batch_size: int = 64) -> np.ndarray:
+def predict_scratch(model: nn.Module, graphs: Sequence[OrbitGraph], batch_size: int = 64) -> np.ndarray:
     """Dielectric tensors [B, 3, 3] float64, each in the frame of its structure."""
     model.eval()
     chunks = [graphs[k : k + batch_size] for k in range(0, len(graphs), batch_size)]

@@ -6,6 +6,7 @@ same look.
 
 from __future__ import annotations
 
+from .baselines import data_efficiency, table2_dots, training_cost
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
@@ -24,6 +25,7 @@ __all__ = [
     "checked",
     "crystal_system_counts",
     "crystals",
+    "data_efficiency",
     "dfpt_convergence",
     "dfpt_parity",
     "electronic_ionic_map",
@@ -46,6 +48,8 @@ __all__ = [
     "search_trials",
     "style",
     "system_bars",
+    "table2_dots",
     "tensor_glyph",
+    "training_cost",
     "values_by_round",
 ]

@@ -224,7 +224,7 @@ def learning_curve(histories: Mapping) -> Figure:
     """
     several = histories if "train" not in histories else {"": histories}
     _need(list(several), "histories")
-    fig, ax = plt.subplots(figsize=(ONE_COLUMN, 2.4))
+    fig, ax = plt.subplots(figsize=(ONE_COLUMN, 2.4 if len(several) <= 2 else 2.2 + 0.15 * len(several)))
     for colour, (label, history) in zip(PALETTE, several.items(), strict=False):
         for key, line in (("train", "--"), ("validation", "-")):
             values = np.asarray(history[key], dtype=float)
@@ -234,5 +234,8 @@ def learning_curve(histories: Mapping) -> Figure:
         ax.plot(best + 1, history["validation"][best], "o", color=colour)
     ax.set(xlabel="epoch", ylabel=METRIC_LABELS["mae_ten"])
     plain_log(ax, "y")
-    ax.legend()
+    if len(several) <= 2:
+        ax.legend()
+    else:
+        fig.legend(loc="outside upper center", ncols=2)
     return fig

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +47,7 @@ _SOURCES = {  # package -> (requirement, subfolder of the weights, where they co
         "is installed, makes the .pt file out of the published .nqx file)",
     ),
     "matgl": ("matgl==4.1.2", "matgl", "https://github.com/materialyzeai/matgl (BSD-3 licence)"),
+    "schnetpack": ("schnetpack==2.1.1", "", ""),  # no weights: its PaiNN is trained from scratch
 }
 
 
@@ -105,7 +106,9 @@ def find_weights(package: str, filename: str) -> Path:
     raise FileNotFoundError(f"no weights at {' or '.join(map(str, tried))}: {advice}")
 
 
-def import_bare(package: str, modules: Sequence[str], **constants) -> list[ModuleType]:
+def import_bare(
+    package: str, modules: Sequence[str], stand_ins: Mapping[str, Mapping] | None = None, **constants
+) -> list[ModuleType]:
     """Import single files of an installed package without running any `__init__` of it.
 
     The `__init__` of nequix imports jax and that of matgl a training framework and a hub client; the networks need
@@ -117,6 +120,8 @@ def import_bare(package: str, modules: Sequence[str], **constants) -> list[Modul
     package : str
     modules : sequence of str
         Dotted names inside the package, for instance "torch_impl.model".
+    stand_ins : mapping, optional
+        Attributes of modules inside the package that are not to be run at all, because of what they import.
     **constants
         Attributes of the bare package that the files read while they are imported.
 
@@ -141,6 +146,9 @@ def import_bare(package: str, modules: Sequence[str], **constants) -> list[Modul
             bare = ModuleType(name)
             bare.__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
             sys.modules.setdefault(name, bare)
+        for name, attributes in (stand_ins or {}).items():
+            sys.modules[f"{package}.{name}"] = ModuleType(f"{package}.{name}")
+            vars(sys.modules[f"{package}.{name}"]).update(attributes)
         vars(sys.modules[package]).update(constants)
         return [importlib.import_module(name) for name in names]
     except ImportError as error:

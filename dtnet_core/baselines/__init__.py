@@ -1,0 +1,13 @@
+"""Other ways to make a rank-2 tensor, on the same crystals, splits and metrics as DTNet (the paper's Table 2).
+
+Networks, trained from random weights (`network`, `painn`, `m3gnet`, `tensor_field`), and references that need seconds
+(`references`). `experiment` trains, tests and records them, `search` chooses learning rates, `price` measures what an epoch
+takes. Command line: ``python -m dtnet_core.baselines --help``.
+"""
+
+from __future__ import annotations
+
+from .experiment import MODELS, NETWORKS, BaselineExperiment, Shared, run_baseline
+from .references import REFERENCES
+
+__all__ = ["MODELS", "NETWORKS", "REFERENCES", "BaselineExperiment", "Shared", "run_baseline"]

@@ -1,0 +1,124 @@
+"""What an epoch of each network takes, measured in a process of its own; and how many epochs a budget buys."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..cost import forget_peak_memory, peak_memory_mb
+from ..files import locked
+from ..results import load_results, provenance, write_json
+from ..scratch import fit_experiment
+from ..scratch_training import predict_scratch
+from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
+
+RESULTS = Path(__file__).resolve().parents[2] / "data/results/baseline_cost.json"
+MOST_EPOCHS = 300
+"""No budget buys more: the length of DTNet's schedule."""
+
+
+def measure(model: str, profile: str, epochs: int = 1, shared: Shared | None = None) -> dict:
+    """Record of `data/results/baseline_cost.json` for a network: parameters, processor seconds, memory.
+
+    Parameters
+    ----------
+    model : str
+        One of `NETWORKS`.
+    profile : {"mini", "full"}
+    epochs : int
+        Trained here, on the split of seed 0; nothing is kept.
+    shared : Shared, optional
+    """
+    shared = shared or Shared(profile)
+    experiment = BaselineExperiment(model, profile=profile, train=replace(TRAIN, max_epochs=epochs))
+    split, _ = experiment.parts(shared.records, 0), shared.graphs
+    forget_peak_memory()
+    before = peak_memory_mb()
+    found = fit_experiment(experiment, 0, shared.records, shared.graphs, shared.checksum, progress=False)
+    memory = peak_memory_mb()
+    started = time.process_time()
+    predict_scratch(found.model, [shared.graphs[i] for i in split["test"]])
+    seconds = time.process_time() - started
+    return {
+        "model": model, "profile": profile, "n_train": len(split["train"]), "n_val": len(split["val"]),
+        "parameters": sum(p.numel() for p in found.model.parameters() if p.requires_grad),
+        "seconds_per_epoch": float(np.median(found.history["seconds"])), "predict_ms_per_crystal": 1e3 * seconds / len(split["test"]),
+        "peak_memory_mb": memory, "data_memory_mb": before, "threads": torch.get_num_threads(), "clock": "processor",
+        "command": f"python -m dtnet_core.baselines.price --profile {profile} --model {model} --epochs {epochs}", **provenance(),
+    }  # fmt: skip
+
+
+def epochs_within(model: str, hours: float, profile: str, path: str | Path = RESULTS) -> int:
+    """Epochs that fit into so many processor hours by the stored measurement, at least 1 and at most `MOST_EPOCHS`.
+
+    Raises
+    ------
+    ValueError
+        When the network was not measured on that profile.
+    """
+    found = [r for r in load_results(path) if r["model"] == model and r["profile"] == profile]
+    if not found:
+        raise ValueError(
+            f"{path} has no measurement of {model} on profile {profile}: run `python -m dtnet_core.baselines.price "
+            f"--profile {profile} --model {model}`, or say --max-epochs"
+        )
+    return int(min(MOST_EPOCHS, max(1, 3600 * hours // found[0]["seconds_per_epoch"])))
+
+
+def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS) -> tuple[int, float | None]:
+    """(epochs of the schedule, hours or None) of a budget like "10 epochs" or "0.25 hours"; references take what they need.
+
+    Raises
+    ------
+    ValueError
+        For another text, and for hours of a network that was not measured (see `epochs_within`).
+    """
+    number, _, unit = text.partition(" ")
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = 0.0
+    if amount <= 0 or unit not in ("epochs", "hours"):
+        raise ValueError(f'budget is {text!r}; write for instance "10 epochs" or "0.25 hours" (of processor time, for each run)')
+    if model not in NETWORKS:
+        return TRAIN.max_epochs, None
+    return (int(amount), None) if unit == "epochs" else (epochs_within(model, amount, profile, path), amount)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: ``python -m dtnet_core.baselines.price --help``."""
+    parser = argparse.ArgumentParser(description="Measure what an epoch of each network takes, each in its own process; measured ones are skipped.")
+    parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
+    parser.add_argument("--profile", default="full", choices=("mini", "full"))
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--results", default=RESULTS)
+    parser.add_argument("--again", action="store_true", help="measure what the results file holds, too")
+    options = parser.parse_args(arguments)
+    known = {(r["model"], r["profile"]) for r in load_results(options.results)}
+    models = [m for m in options.model if options.again or (m, options.profile) not in known]
+    if not models:
+        return
+    if len(models) > 1:  # the peak of memory belongs to a process
+        words = ["--profile", options.profile, "--epochs", str(options.epochs), "--results", str(options.results), "--again"]
+        for model in models:
+            subprocess.run([sys.executable, "-m", "dtnet_core.baselines.price", "--model", model, *words], check=True)
+        return
+    torch.set_num_threads(1)
+    record = measure(models[0], options.profile, options.epochs)
+    with locked(Path(options.results)):
+        others = [r for r in load_results(options.results) if (r["model"], r["profile"]) != (record["model"], record["profile"])]
+        write_json(options.results, sorted([*others, record], key=lambda r: (r["profile"], r["model"])))
+    print(f"{record['model']:12s} {record['parameters']:9,d} parameters, {record['seconds_per_epoch']:.1f} s an epoch, "
+          f"{record['peak_memory_mb']:.0f} MB", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

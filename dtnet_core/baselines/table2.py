@@ -1,0 +1,97 @@
+"""The paper's Table 2 beside ours: MAE_ten of every model, target and crystal system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..data import TARGETS
+from ..symmetry import CRYSTAL_SYSTEMS
+
+ROWS = (*CRYSTAL_SYSTEMS, "all")
+
+
+def cells(results: Sequence[Mapping]) -> pd.DataFrame:
+    """Mean and sample deviation over seeds of MAE_ten, for each model, target and crystal system.
+
+    Parameters
+    ----------
+    results : sequence of records
+        Of one profile and one kind of split, one kind of run a model. A seed whose test set has no crystal of a system is left
+        out of that cell.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns target, system, model, mean, std, seeds, budget: "" when every run stopped early (or had nothing to train), else what
+        ended the others: "epochs", the whole schedule, or "hours".
+    """
+    found = []
+    for model in dict.fromkeys(r["model"] for r in results):
+        for target in TARGETS:
+            runs = [r for r in results if r["model"] == model and r["target"] == target]
+            ended = {_end(r) for r in runs} - {"patience", "solved"}
+            for system in ROWS if runs else ():
+                values = [r["by_system"][system]["mae_ten"] for r in runs]
+                values = np.array([v for v in values if v is not None], dtype=float)
+                std = values.std(ddof=1) if len(values) > 1 else np.nan
+                mean = values.mean() if len(values) else np.nan
+                found.append((target, system, model, mean, std, len(values), ", ".join(sorted(ended))))
+    return pd.DataFrame(found, columns=["target", "system", "model", "mean", "std", "seeds", "budget"])
+
+
+def table2(results: Sequence[Mapping], paper: Mapping, target: str) -> pd.DataFrame:
+    """One target's part of Table 2: crystal systems down, models across; in brackets the paper's printed mean.
+
+    Parameters
+    ----------
+    results : sequence of records
+        See `cells`.
+    paper : mapping
+        `data/paper/table2.json`.
+    target : {"electronic", "ionic", "total"}
+    """
+    table = cells([r for r in results if r["target"] == target])
+    shown = pd.DataFrame(index=pd.Index(ROWS, name=target))
+    for model in table["model"].unique():
+        column = table[table["model"] == model].set_index("system")
+        name = model.removesuffix("-joint")  # ours that the paper does not have stands beside its best
+        texts = []
+        for system in ROWS:
+            text = _plus_minus(column.loc[system, "mean"], column.loc[system, "std"])
+            printed = paper["mae_ten"][target][system].get(name)
+            texts.append(text + (f" ({printed['mean']:.3f})" if printed else ""))
+        shown[model] = texts
+    return shown
+
+
+def wins(table: pd.DataFrame, model: str, others: Sequence[str]) -> pd.DataFrame:
+    """Whether a model's mean is below those of all others, for each target and system that all of them have.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `cells`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index target and system, columns `best` (name of the lowest mean) and `wins`.
+    """
+    means = table.pivot(index=["target", "system"], columns="model", values="mean")
+    means = means.reindex(columns=[model, *others]).dropna()
+    best = means.idxmin(axis=1) if len(means) else pd.Series(dtype=str)
+    return pd.DataFrame({"best": best, "wins": best == model})
+
+
+def _end(run: Mapping) -> str:
+    """What ended a run; those of DTNet say only whether it stopped early, and went through their whole schedule if not."""
+    return run["budget"]["ended_by"] if "budget" in run else "patience" if run.get("stopped_early") else "epochs"
+
+
+def _plus_minus(mean: float, std: float) -> str:
+    if not np.isfinite(mean):
+        return "-"
+    return f"{mean:.3f}" + (f" ± {std:.3f}" if np.isfinite(std) else "")
