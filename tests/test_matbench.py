@@ -153,6 +153,9 @@ def test_mixture_weights_are_convex_and_of_least_error():
     error = lambda w: np.abs(w @ learners - truth).mean()  # noqa: E731
     assert error(weights) <= min(error(np.array([t, 1 - t, 0])) for t in np.linspace(0, 1, 101)) + 1e-12
     assert convex_weights(learners[:1], truth).tolist() == [1.0]
+    kinds = [Shallow("kernel"), Shallow("kernel", 8), Perceptron()]
+    exact = np.exp([truth, truth + 1, truth - 1])
+    np.testing.assert_allclose(matbench.mixture_weights(kinds, exact, np.exp(truth)), [0.5 + 1 / 8, 1 / 8, 1 / 4], atol=1e-6)
 
 
 def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_path, monkeypatch):
