@@ -130,6 +130,8 @@ def select_parts(data: CrystalSet, parts: Mapping[str, tuple[slice, slice, slice
     """`data` with the channels of some of its encoders, as `channels_of` found them; no copy when these are all, in order."""
     if features == "+".join(parts):
         return data
+    if missing := [part for part in features.split("+") if part not in parts]:
+        raise ValueError(f"{', '.join(missing)}: not among the encoded features, which are {', '.join(parts)}")
     chosen = [parts[part] for part in features.split("+")]
     names = ("scalars", "vectors", "tensors")
     return replace(data, **{n: torch.cat([getattr(data, n)[..., c[rank]] for c in chosen], -1) for rank, n in enumerate(names)})

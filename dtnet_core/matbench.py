@@ -68,7 +68,7 @@ LEARNERS: dict[str, Learner] = {
 }
 """By name: n itself or the root of the mean eigenvalue, errors of log n or of n; one encoder only; and learners on descriptors and
 pooled features."""
-DEFAULT_LEARNERS = ("network-direct-log", "network-sqrt-log", *KERNELS)
+DEFAULT_LEARNERS = ("network-7net-0", "network-7net-l3i5", "perceptron", "perceptron-no-dropout", *(k for k in KERNELS if not k.endswith("-1.0")))
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", default="full", choices=("mini", "full"))
     parser.add_argument("--features", default=ENCODERS["default"].features, help="encoders and layers, as 7net-0:0-5+7net-l3i5:0-5")
     parser.add_argument("--learners", nargs="+", default=list(DEFAULT_LEARNERS), choices=tuple(LEARNERS))
-    parser.add_argument("--epochs", type=int, help="of the networks' cosine schedule (default 60)")
+    parser.add_argument("--epochs", type=int, help="of the networks' cosine schedule (default 30)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(5)), help="results are written when all five are asked for")
     parser.add_argument("--published", help=f"folder of published predictions (default: {PUBLISHED_DIR_VARIABLE})")

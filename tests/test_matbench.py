@@ -302,6 +302,8 @@ def test_a_network_of_one_encoder_is_that_of_its_channels_alone(task, cache):
     train, held = np.arange(24), np.arange(24, 30)
     chosen = replace(TINY["network"], features="7net-0:2").predict(both, task.n, train, held, held, 0, progress=False)
     np.testing.assert_array_equal(chosen, TINY["network"].predict(one, task.n, train, held, held, 0, progress=False))
+    with pytest.raises(ValueError, match="7net-0:5: not among the encoded features"):
+        replace(TINY["network"], features="7net-0:5").predict(both, task.n, train, held, held, 0, progress=False)
 
 
 def test_figures_show_every_model():
