@@ -27,7 +27,7 @@ FROM_SCRATCH = "-scratch"
 """End of the name of an encoder that was trained together with its readout."""
 
 _ROOT = Path(__file__).resolve().parent.parent
-_OUTPUTS = ("data/results", "figures")  # what runs write: a change there does not change the code that ran
+_OUTPUTS = ("data/results", "data/weights", "figures")  # what runs write: a change there does not change the code that ran
 
 
 def plain(value):
