@@ -312,11 +312,23 @@ def card_table(results: Sequence[Mapping]) -> str:
     return markdown_table(format_table(results_table(chosen, ("encoder", "target"), metrics)))
 
 
+def matbench_table(record: Mapping) -> str:
+    """`data/results/matbench.json` in Markdown: errors of the refractive index, ours and the three best published on the same rows."""
+    published = sorted((record["published"] or {}).items(), key=lambda item: item[1]["mean_mae"])
+    rows = {"this kit": record} | dict(published[:3])
+    table = pd.DataFrame(
+        [{"model": name, "mean MAE": f"{r['mean_mae']:.4f}", "MAE, n < 4": f"{r['mae_n_lt_4']:.4f}", "median": f"{r['median_ae']:.4f}"}
+         for name, r in rows.items()]
+    )  # fmt: skip
+    return markdown_table(table)
+
+
 def main() -> None:
     """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.results``."""
     folder = _ROOT / "data/results"
     stored, paper = load_results(folder / "tensors.json"), json.loads((_ROOT / "data/paper/table2.json").read_text())
     update_block(_ROOT / "README.md", "results", readme_table(stored, paper))
+    update_block(_ROOT / "README.md", "matbench", matbench_table(json.loads((folder / "matbench.json").read_text())))
     update_block(folder / "experiments.md", "roads", roads_table(load_results(folder / "roads.json")))
     update_block(_ROOT / "data/weights/README.md", "metrics", card_table(stored))
 

@@ -149,6 +149,7 @@ def test_markdown_files_show_what_the_results_files_hold():
     stored = r.load_results(folder / "tensors.json")
     tables = {
         ("README.md", "results"): r.readme_table(stored, TABLE2),
+        ("README.md", "matbench"): r.matbench_table(json.loads((folder / "matbench.json").read_text())),
         ("data/results/experiments.md", "roads"): r.roads_table(r.load_results(folder / "roads.json")),
         ("data/weights/README.md", "metrics"): r.card_table(stored),
     }
