@@ -6,6 +6,7 @@ tuned on: `material_groups` says which records are the same material, `without_r
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from .cleaning import SUPPORTED_ELEMENTS, clean
-from .data import load_records
+from .data import load_records, resolve_data_dir
 from .record import Record
 
 MAX_ATOMS = 60
@@ -35,12 +36,20 @@ def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None
     -------
     list of Record
         `pbesol_tensors`, cleaned as the benchmark is, and of `mp_scalars` those with 1 <= electronic <= total <= 100 and
-        no more than `MAX_ATOMS` atoms of known elements.
+        no more than `MAX_ATOMS` atoms of known elements. A file that the folder does not have gives none, with a warning: one that
+        `download` filled with all tensors of the Materials Project needs no scalars of the same crystals.
     """
     known = {r.mp_id for r in tensors if r.mp_id}
-    second = clean(load_records("full", "pbesol_tensors", data_dir))[0]
-    scalars = [r for r in load_records("full", "mp_scalars", data_dir) if r.mp_id not in known and _usable(r)]
+    second = clean(_load_if_there("pbesol_tensors", data_dir))[0]
+    scalars = [r for r in _load_if_there("mp_scalars", data_dir) if r.mp_id not in known and _usable(r)]
     return [*second, *scalars]
+
+
+def _load_if_there(name: str, data_dir: str | Path | None) -> list[Record]:
+    if (resolve_data_dir("full", data_dir) / f"{name}.json.gz").is_file():
+        return load_records("full", name, data_dir)
+    warnings.warn(f"no {name}.json.gz in the data folder: training goes on without its labels, and its results are not the stored ones", stacklevel=3)
+    return []
 
 
 def _usable(record: Record) -> bool:

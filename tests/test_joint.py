@@ -13,7 +13,7 @@ from dtnet_core.encoder import encode, load_encoder
 from dtnet_core.experiment import load_clean
 from dtnet_core.features import from_mandel, to_mandel
 from dtnet_core.joint import Recipe, Task, run_joint
-from dtnet_core.labels import material_groups, without_relatives
+from dtnet_core.labels import load_auxiliary, material_groups, without_relatives
 from dtnet_core.layers import ChannelDropout
 from dtnet_core.metrics import mae_ten
 from dtnet_core.pretrained import Pretrained, calibrate, spread_ratios
@@ -73,6 +73,12 @@ def test_functionals_are_told_apart_and_none_is_the_first():
     torch.testing.assert_close(network(features), first)
     torch.testing.assert_close(mixed[0], first[0])
     assert (mixed - first).abs().amin((1, 2, 3))[0] == 0 and (mixed - first).abs().amax((1, 2, 3))[1:].min() > 1e-6
+
+
+def test_a_folder_without_further_labels_trains_on_the_benchmark_alone(tmp_path):
+    with pytest.warns(UserWarning, match="labels") as caught:
+        assert load_auxiliary([], tmp_path) == []
+    assert [str(w.message).split(".json")[0] for w in caught] == ["no pbesol_tensors", "no mp_scalars"]
 
 
 def test_channel_dropout_keeps_directions_and_the_mean():

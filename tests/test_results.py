@@ -105,6 +105,17 @@ def test_table_of_means_beside_the_paper():
         r.results_table([])
 
 
+def test_intervals_are_wider_than_independent_splits_would_give():
+    mean, half = r.interval_over_splits([1.0, 2.0, 3.0, 4.0])
+    alone = 3.182446 * np.std([1, 2, 3, 4], ddof=1) / 2  # Student's t for three degrees of freedom, from a table
+    assert mean == 2.5 and half == pytest.approx(alone * (1 + 4 / 8) ** 0.5, rel=1e-6)
+    with pytest.raises(ValueError, match="two splits"):
+        r.interval_over_splits([1.0])
+    runs = [run(seed, model="DTNet-joint", profile="full", split="record", encoder=name) for name, n in (("a", 5), ("b", 7)) for seed in range(n)]
+    table = r.interval_table(runs, TABLE2)
+    assert table["encoder"].tolist() == ["b"] and table["splits"].tolist() == [7] and table["the paper's DTNet"].tolist() == [1.911]
+
+
 def test_a_missing_key_keeps_its_group():
     table = r.results_table([{"target": "total", "model": "median", "mae_ten": 3.7}, run()])
     assert isinstance(table, pd.DataFrame) and table["runs"].tolist() == [1, 1]
@@ -149,6 +160,7 @@ def test_markdown_files_show_what_the_results_files_hold():
     stored = r.load_results(folder / "tensors.json")
     tables = {
         ("README.md", "results"): r.readme_table(stored, TABLE2),
+        ("README.md", "interval"): r.markdown_table(r.interval_table(stored, TABLE2)),
         ("README.md", "matbench"): r.matbench_table(json.loads((folder / "matbench.json").read_text())),
         ("data/results/experiments.md", "roads"): r.roads_table(r.load_results(folder / "roads.json")),
         ("data/weights/README.md", "metrics"): r.card_table(stored),
