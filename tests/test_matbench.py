@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from dtnet_core import descriptors, matbench, matbench_model, matbench_scores, matbench_task
+from dtnet_core import descriptors
 from dtnet_core.data import DataFileError, structure_to_dict, write_json_gz
 from dtnet_core.figures import matbench as figures
-from dtnet_core.matbench import Settings, run
-from dtnet_core.matbench_model import Network, Shallow, convex_weights
-from dtnet_core.matbench_scores import evaluate, paired_bootstrap
-from dtnet_core.matbench_task import Row, Task
-from dtnet_core.perceptron import Perceptron
+from dtnet_core.matbench import model, scores
+from dtnet_core.matbench import run as matbench
+from dtnet_core.matbench import task as tasks
+from dtnet_core.matbench.model import Network, Shallow, convex_weights
+from dtnet_core.matbench.perceptron import Perceptron
+from dtnet_core.matbench.run import Settings, run
+from dtnet_core.matbench.scores import evaluate, paired_bootstrap
+from dtnet_core.matbench.task import Row, Task
 from dtnet_core.record import Record
 from dtnet_core.training import TrainConfig
 from tests.conftest import CRYSTALS
@@ -39,7 +42,7 @@ def task() -> Task:
     """Thirty small crystals of the mini profile in five folds."""
     mini = matbench.load_task("mini")
     rows = sorted(mini.rows, key=lambda row: (len(row.structure), row.mbid))[:30]
-    return replace(mini, rows=tuple(rows), folds=matbench_task.five_folds([row.mbid for row in rows]))
+    return replace(mini, rows=tuple(rows), folds=tasks.five_folds([row.mbid for row in rows]))
 
 
 def rows_of(ids, structure=None):
@@ -47,7 +50,7 @@ def rows_of(ids, structure=None):
 
 
 IDS = tuple(f"mb-dielectric-{i:04d}" for i in range(1, 11))
-FOLDS = matbench_task.five_folds(IDS)
+FOLDS = tasks.five_folds(IDS)
 
 
 @pytest.mark.parametrize(
@@ -69,17 +72,17 @@ def test_rows_and_folds_that_do_not_match_are_refused(ids, folds, message):
 
 
 def test_official_folds_are_a_partition_that_their_seed_draws_again():
-    folds = matbench_task.official_folds()
+    folds = tasks.official_folds()
     ids = sorted({i for fold in folds for i in fold.test})
     assert len(ids) == 4764 and len(folds) == 5
-    assert [(set(a.train), set(a.test)) for a in folds] == [(set(b.train), set(b.test)) for b in matbench_task.five_folds(ids)]
-    matbench_task.check_folds(ids, folds)
+    assert [(set(a.train), set(a.test)) for a in folds] == [(set(b.train), set(b.test)) for b in tasks.five_folds(ids)]
+    tasks.check_folds(ids, folds)
 
 
 def test_joined_and_official_files_give_the_same_rows(tmp_path, monkeypatch):
     import matminer.datasets
 
-    monkeypatch.setattr(matbench_task, "official_folds", lambda: FOLDS)
+    monkeypatch.setattr(tasks, "official_folds", lambda: FOLDS)
     monkeypatch.setenv("MATMINER_DATA", str(tmp_path / "official"))
     mgo = CRYSTALS["cubic"]()
     items = [{"mbid": i, "n": 1.7, "composition": "Mg1 O1", "tier": "A", "structure": structure_to_dict(mgo)} for i in IDS]
@@ -112,11 +115,11 @@ def test_labels_of_test_rows_do_not_come_in_from_outside():
     cesium_chloride = Structure(Lattice.cubic(2.7), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])  # another polymorph
     outside = [Record(name, s, s.composition.reduced_formula) for name, s in
                (("same", mgo), ("strained", strained), ("polymorph", cesium_chloride), ("zno", CRYSTALS["hexagonal"]()))]  # fmt: skip
-    kept = lambda **row: [r.id for r in matbench_task.without_test_labels(outside, [Row("a", "MgO", 1.7, **row)])]  # noqa: E731
+    kept = lambda **row: [r.id for r in tasks.without_test_labels(outside, [Row("a", "MgO", 1.7, **row)])]  # noqa: E731
     assert kept(tier="A", structure=mgo) == ["polymorph", "zno"]
     assert kept(tier="B", structure=mgo) == ["zno"]  # perhaps the other polymorph's structure
     assert kept(tier="X") == ["zno"]
-    assert [r.id for r in matbench_task.without_test_labels(outside, [])] == [r.id for r in outside]
+    assert [r.id for r in tasks.without_test_labels(outside, [])] == [r.id for r in outside]
 
 
 def test_scores_are_those_computed_by_hand():
@@ -227,41 +230,41 @@ def test_published_predictions_are_compared_on_the_same_rows(tmp_path):
     table = pd.DataFrame({"mbid": IDS, "fold": [tests[i] for i in IDS], "n": [r.n for r in rows], "DTNet": [r.n + 1 for r in rows]})
     table.to_csv(tmp_path / "matbench_dielectric_predictions.csv.gz", index=False)
     ours = table[["mbid", "fold"]].assign(prediction=table.n + 0.5)[:9]
-    found = matbench_scores.compare(ours, task, matbench_scores.load_published(task, tmp_path))
+    found = scores.compare(ours, task, scores.load_published(task, tmp_path))
     assert found["paired"]["DTNet"]["difference"] == pytest.approx(-0.5) and found["published"]["DTNet"]["mean_mae"] == pytest.approx(1)
     table.assign(n=table.n + 0.1).to_csv(tmp_path / "matbench_dielectric_predictions.csv.gz", index=False)
     with pytest.raises(ValueError, match="true values differ"):
-        matbench_scores.load_published(task, tmp_path)
+        scores.load_published(task, tmp_path)
     table[1:].to_csv(tmp_path / "matbench_dielectric_predictions.csv.gz", index=False)
     with pytest.raises(ValueError, match="1 rows have no published prediction, the first is mb-dielectric-0001"):
-        matbench_scores.load_published(task, tmp_path)
+        scores.load_published(task, tmp_path)
 
 
 def test_official_record_is_validated_by_matbench_and_refused_when_incomplete():
     from matbench.bench import MatbenchBenchmark
 
-    folds, rng = matbench_task.official_folds(), np.random.default_rng(3)
+    folds, rng = tasks.official_folds(), np.random.default_rng(3)
     ids = sorted({i for fold in folds for i in fold.test})
     structure = CRYSTALS["cubic"]()
     rows = tuple(replace(row, n=float(n)) for row, n in zip(rows_of(ids, structure), rng.uniform(1, 5, len(ids)), strict=True))
     task = Task(rows, folds, "official", "")
     predictions = pd.DataFrame({"mbid": ids, "fold": [0] * len(ids), "prediction": task.n + rng.normal(0, 0.1, len(ids))})
     values = dict(zip(ids, predictions.prediction, strict=True))
-    record = matbench_scores.official_record(values, task, {"model": "test"})
+    record = scores.official_record(values, task, {"model": "test"})
     scored = MatbenchBenchmark.from_dict(json.loads(json.dumps(record))).matbench_dielectric.scores.mae
     tests = {i: k for k, fold in enumerate(folds) for i in fold.test}
     ours = evaluate(*matbench.aligned(predictions.assign(fold=predictions.mbid.map(tests)), task))
     assert scored["mean"] == pytest.approx(ours["mean_mae"]) and scored["std"] == pytest.approx(ours["std_mae"])
     values.pop(ids[7])
     with pytest.raises(ValueError, match=r"1 of 4764 lack one \(the first: mb-dielectric-0008"):
-        matbench_scores.official_record(values, task)
+        scores.official_record(values, task)
     with pytest.raises(ValueError, match="1 of 4764 lack one"):
-        matbench_scores.official_record(values | {ids[7]: 1.0}, replace(task, rows=(replace(rows[0], structure=None), *rows[1:])))
+        scores.official_record(values | {ids[7]: 1.0}, replace(task, rows=(replace(rows[0], structure=None), *rows[1:])))
 
 
 def test_pooled_features_and_descriptors_do_not_depend_on_the_cell(tmp_path):
     crystals = [CRYSTALS["hexagonal"](), CRYSTALS["hexagonal"]().make_supercell([2, 1, 1])]
-    inputs = matbench_model.load_inputs(crystals, "7net-0:0-2", tmp_path, progress=False)
+    inputs = model.load_inputs(crystals, "7net-0:0-2", tmp_path, progress=False)
     np.testing.assert_allclose(inputs.pooled[0], inputs.pooled[1], atol=1e-4 * np.abs(inputs.pooled[0]).max())
     np.testing.assert_allclose(inputs.descriptors[0], inputs.descriptors[1], atol=1e-8)
     assert inputs.descriptors.shape == (2, len(descriptors.descriptor_names())) and np.isfinite(inputs.descriptors).all()
@@ -273,11 +276,11 @@ def test_pooled_features_and_descriptors_do_not_depend_on_the_cell(tmp_path):
 
 
 def test_network_learns_n_and_reads_it_as_told(task, cache):
-    inputs = matbench_model.load_inputs([row.structure for row in task.covered], "7net-0:2", cache, progress=False)
+    inputs = model.load_inputs([row.structure for row in task.covered], "7net-0:2", cache, progress=False)
     train, held = np.arange(24), np.arange(24, 30)
     for quantity, loss in (("sqrt", "absolute"), ("direct", "log")):
         spec = replace(TINY["network"], quantity=quantity, loss=loss, train=TrainConfig(1e-2, max_epochs=40, patience=40))
-        network = matbench_model.train_network(spec, inputs.crystals, task.n, train, held, 0, progress=False)
+        network = model.train_network(spec, inputs.crystals, task.n, train, held, 0, progress=False)
         with torch.no_grad():
             rows = torch.as_tensor(train)
             n, tensors = spec.index(network.forward_mandel(inputs.crystals.batch(rows))), network(inputs.crystals.batch(rows))
@@ -298,7 +301,7 @@ def test_network_learns_n_and_reads_it_as_told(task, cache):
 
 def test_a_network_of_one_encoder_is_that_of_its_channels_alone(task, cache):
     crystals = [row.structure for row in task.covered]
-    both, one = (matbench_model.load_inputs(crystals, text, cache, progress=False) for text in ("7net-0:1+7net-0:2", "7net-0:2"))
+    both, one = (model.load_inputs(crystals, text, cache, progress=False) for text in ("7net-0:1+7net-0:2", "7net-0:2"))
     train, held = np.arange(24), np.arange(24, 30)
     chosen = replace(TINY["network"], features="7net-0:2").predict(both, task.n, train, held, held, 0, progress=False)
     np.testing.assert_array_equal(chosen, TINY["network"].predict(one, task.n, train, held, held, 0, progress=False))
@@ -317,6 +320,6 @@ def test_figures_show_every_model():
     assert [bool(bar.get_hatch()) for bar in fig.axes[0].patches] == [False, False, True]
     rng = np.random.default_rng(0)
     truth = rng.lognormal(0.8, 0.5, 200) + 0.5
-    tables = {"a": matbench_scores.errors_by_n(truth + 0.1, truth), "b": matbench_scores.errors_by_n(truth - 0.2, truth)}
+    tables = {"a": scores.errors_by_n(truth + 0.1, truth), "b": scores.errors_by_n(truth - 0.2, truth)}
     assert sum(row["rows"] for row in tables["a"]) == 200 and sum(row["share"] for row in tables["b"]) == pytest.approx(0.2)
     assert len(figures.errors_by_n(tables).axes) == 2 and len(figures.parity_of_n(truth * 1.1, truth).axes) == 1

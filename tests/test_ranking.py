@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core import figures, live, prototypes, ranking, shortlist
+from dtnet_core import figures
 from dtnet_core.data import load_records, read_structure
 from dtnet_core.pretrained import Pretrained
-from dtnet_core.prototypes import estimate_gaps, hypothetical, relax, relaxed_pool
-from dtnet_core.ranking import (
+from dtnet_core.results import append_result, load_results, plain
+from dtnet_core.screening import live, prototypes, ranking, shortlist
+from dtnet_core.screening.prototypes import estimate_gaps, hypothetical, relax, relaxed_pool
+from dtnet_core.screening.ranking import (
     against_published,
     best,
     density,
@@ -22,8 +24,7 @@ from dtnet_core.ranking import (
     rank_pool,
     score,
 )
-from dtnet_core.results import append_result, load_results, plain
-from dtnet_core.screening import gaps_of, select_candidates
+from dtnet_core.screening.selection import gaps_of, select_candidates
 from tests.test_screening import candidate, labelled, salt
 from tests.test_streaming import tiny_ensemble
 

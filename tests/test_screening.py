@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core import dfpt, learner, retrospective
-from dtnet_core.campaign import Campaign, DFPTOracle, StoredOracle, VaspOracle, run_rounds
+from dtnet_core import dfpt
 from dtnet_core.data import load_records, record_to_dict
 from dtnet_core.files import InUseError, locked
 from dtnet_core.record import Record
 from dtnet_core.results import load_results
-from dtnet_core.retrospective import (
+from dtnet_core.screening import learner, retrospective
+from dtnet_core.screening.campaign import Campaign, DFPTOracle, StoredOracle, VaspOracle, run_rounds
+from dtnet_core.screening.retrospective import (
     DTNetLearner,
     Setup,
     enrichment,
@@ -23,7 +24,7 @@ from dtnet_core.retrospective import (
     run_study,
     summarise,
 )
-from dtnet_core.screening import (
+from dtnet_core.screening.selection import (
     acquisition,
     bonding_dimensionality,
     choose,

@@ -12,10 +12,10 @@ from dtnet_core.features import split_crystals
 from dtnet_core.orbit_graph import build_orbit_graph, merge_orbit_graphs
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.results import load_results
-from dtnet_core.scratch import ScratchExperiment, build_graphs, run_scratch
-from dtnet_core.scratch_training import ScratchNet, predict_scratch
-from dtnet_core.sevennet_fresh import FreshSevenNet
-from dtnet_core.teanet import TeaNet, TeaNetConfig
+from dtnet_core.scratch.experiment import ScratchExperiment, build_graphs, run_scratch
+from dtnet_core.scratch.sevennet import FreshSevenNet
+from dtnet_core.scratch.teanet import TeaNet, TeaNetConfig
+from dtnet_core.scratch.training import ScratchNet, predict_scratch
 from dtnet_core.training import TrainConfig, _Run
 from tests.conftest import CRYSTALS, random_rotation, turn
 

@@ -16,8 +16,8 @@ from ..data import TARGETS, Record, crystal_systems
 from ..experiment import SPLITS, draw_split, load_clean, spell_split, test_scores
 from ..orbit_graph import OrbitGraph
 from ..results import IDENTITY, append_result, finished_runs, plain, provenance
-from ..scratch import run_scratch, spell_options
-from ..scratch_training import build_graphs
+from ..scratch.experiment import run_scratch, spell_options
+from ..scratch.training import build_graphs
 from ..store import default_cache_dir
 from ..training import TrainConfig
 from .m3gnet import M3GNet
@@ -37,7 +37,7 @@ MODELS = (*NETWORKS, *REFERENCES)
 TRAIN = TrainConfig(learning_rate=1e-3, max_epochs=100, patience=50)
 """The paper's settings but for the learning rate, which `search` chooses for each network, and the length."""
 
-_CODE = ("orbit_graph", "potentials/graph", "reduce", "scratch", "scratch_training", "splits", "training")
+_CODE = ("orbit_graph", "potentials/graph", "reduce", "scratch/experiment", "scratch/training", "splits", "training")
 _FILES = {"PaiNN": "painn", "PaiNN-local": "painn", "M3GNet": "m3gnet", "MatTen": "tensor_field", "AnisoNet": "tensor_field"}
 
 

@@ -16,8 +16,8 @@ import torch
 from ..cost import forget_peak_memory, peak_memory_mb
 from ..files import locked
 from ..results import load_results, provenance, write_json
-from ..scratch import fit_experiment
-from ..scratch_training import predict_scratch
+from ..scratch.experiment import fit_experiment
+from ..scratch.training import predict_scratch
 from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
 
 RESULTS = Path(__file__).resolve().parents[2] / "data/results/baseline_cost.json"

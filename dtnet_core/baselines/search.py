@@ -17,7 +17,7 @@ import torch
 from ..data import TARGETS
 from ..files import locked
 from ..results import load_results, plain, provenance, write_json
-from ..scratch import fit_experiment, run_file
+from ..scratch.experiment import fit_experiment, run_file
 from ..training import TrainConfig
 from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
 

@@ -63,7 +63,7 @@ def errors_by_n(tables: Mapping[str, Sequence[Mapping]]) -> Figure:
     Parameters
     ----------
     tables : mapping of str to sequence of records
-        By model, what `dtnet_core.matbench.errors_by_n` gives, of the same rows.
+        By model, what `dtnet_core.matbench.scores.errors_by_n` gives, of the same rows.
     """
     ranges = next(iter(tables.values()))
     labels = [f"{r['low']:g}-{r['high']:g}" if r["high"] and np.isfinite(r["high"]) else f"> {r['low']:g}" for r in ranges]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from .features import mandel_outer
-from .layers import MLP, safe_norm
-from .orbit_graph import OrbitGraph
-from .reduce import segment_sum
+from ..features import mandel_outer
+from ..layers import MLP, safe_norm
+from ..orbit_graph import OrbitGraph
+from ..reduce import segment_sum
 
 NUMBER_DENSITY = 0.062
 """Atoms in a cubic angstrom, of the Materials Project's dielectric crystals: the scale of sums over bonds."""

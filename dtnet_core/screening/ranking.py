@@ -1,6 +1,6 @@
 """A pool of crystals ranked for both tasks by an ensemble that ships, and held against the paper's own validation.
 
-``python -m dtnet_core.ranking`` adds the rankings to `data/results/screening.json`. Predictions are streamed and kept in the
+``python -m dtnet_core.screening.ranking`` adds the rankings to `data/results/screening.json`. Predictions are streamed and kept in the
 cache folder, so a killed run goes on. Other people's tensors stay where they are: results hold what follows from them.
 """
 
@@ -17,18 +17,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gaussian_kde, spearmanr
 
-from .data import Record, data_sha256, load_records
-from .encoder import parse_features, spell_layers
-from .frames import tensor_violations
-from .metrics import scalar_constant
-from .pretrained import COVERAGES, Pretrained, encoders_of
-from .record import TARGETS
-from .results import IDENTITY, append_result, plain, provenance
+from ..data import Record, data_sha256, load_records
+from ..encoder import parse_features, spell_layers
+from ..frames import tensor_violations
+from ..metrics import scalar_constant
+from ..pretrained import COVERAGES, Pretrained, encoders_of
+from ..record import TARGETS
+from ..results import IDENTITY, append_result, plain, provenance
+from ..store import default_cache_dir
+from ..streaming import COMPONENTS, predict_stream
 from .retrospective import with_gaps
-from .screening import KAPPA, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates, task_values
+from .selection import KAPPA, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates, task_values
 from .shortlist import affordable
-from .store import default_cache_dir
-from .streaming import COMPONENTS, predict_stream
 
 PUBLISHED_VARIABLE = "DTNET_PUBLISHED_DIR"
 PUBLISHED_FILES = {"figure of merit": "dtnet_dfpt_high_dielectric_bandgap.csv", "anisotropy": "dtnet_dfpt_high_anisotropy.csv"}
@@ -280,7 +280,7 @@ def load_known(data_dir: str | Path | None = None) -> list[Record]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.ranking --help``."""
+    """Command line: ``python -m dtnet_core.screening.ranking --help``."""
     parser = argparse.ArgumentParser(description="Rank the candidates of the data folder for both tasks; started again, it goes on.")
     parser.add_argument("--variant", default="default", help="of the ensembles that ship with the kit")
     parser.add_argument("--kappa", type=float, default=KAPPA)

@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from .cost import forget_peak_memory, peak_memory_mb
-from .data import TARGETS, Record, crystal_systems
-from .experiment import load_clean, test_scores
-from .features import to_mandel
-from .orbit_graph import OrbitGraph
-from .results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
-from .scratch_training import GraphSet, ScratchNet, ScratchResult, build_graphs, fit_scratch, predict_scratch
-from .sevennet_fresh import FreshSevenNet
-from .splits import split_by_record
-from .store import default_cache_dir
+from ..cost import forget_peak_memory, peak_memory_mb
+from ..data import TARGETS, Record, crystal_systems
+from ..experiment import load_clean, test_scores
+from ..features import to_mandel
+from ..orbit_graph import OrbitGraph
+from ..results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
+from ..splits import split_by_record
+from ..store import default_cache_dir
+from ..training import TrainConfig
+from .sevennet import FreshSevenNet
 from .teanet import TeaNet
-from .training import TrainConfig
+from .training import GraphSet, ScratchNet, ScratchResult, build_graphs, fit_scratch, predict_scratch
 
 ENCODERS: dict[str, Callable[[int], nn.Module]] = {
     "teanet": lambda depth: TeaNet(depth=depth),
@@ -42,8 +42,8 @@ TRAIN = TrainConfig(learning_rate=1e-3, max_epochs=100)
 """The paper's settings but for the learning rate, which it chose for a readout alone, and the budget."""
 OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
 CODE = (
-    "features", "layers", "orbit_graph", "readout", "reduce", "scratch", "scratch_training",
-    "sevennet_fresh", "splits", "teanet", "teanet_convolution", "training",
+    "features", "layers", "orbit_graph", "readout", "reduce", "scratch/convolution", "scratch/experiment", "scratch/sevennet",
+    "scratch/teanet", "scratch/training", "splits", "training",
 )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def run_file(experiment: Trainable, seed: int, checksum: str, cache_dir: str | P
 
     Not by `max_hours`: a run that the clock ended goes on from where it was when it is given more.
     """
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     code = [(here / f"{name}.py").read_bytes() for name in experiment.code]
     settings = (sorted(experiment.identity(seed).items()), experiment.train, checksum, code)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
@@ -275,7 +275,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"MAE_ten {run['mae_ten']:.3f} "
                     f"after {run['epochs']} epochs ({run['budget']['ended_by']})", flush=True,
                 )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

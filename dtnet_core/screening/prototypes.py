@@ -19,10 +19,10 @@ from pymatgen.core import Composition, Element, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from tqdm import tqdm
 
-from .dfpt.seeds import SEED_FILE, build_seed, read_seeds
-from .record import Record
-from .screening import band_gap, gaps_of
-from .store import compute_features
+from ..dfpt.seeds import SEED_FILE, build_seed, read_seeds
+from ..record import Record
+from ..store import compute_features
+from .selection import band_gap, gaps_of
 
 CATIONS = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Al", "Ga", "In", "Y", "La", "Ti", "Zr", "Hf", "Sn", "Pb")
 ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N", "P")

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..data import load_records
+from ..dfpt import build_seed, read_seeds
+from ..record import Record
+from ..sources import read_source
 from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
-from .data import load_records
-from .dfpt import build_seed, read_seeds
 from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
 from .ranking import published_dir, published_records
-from .record import Record
-from .screening import band_gap
-from .sources import read_source
+from .selection import band_gap
 
 POOLS = ("prototypes", "screening_pool")
 ORACLES = ("stored", "published", "dfpt", "vasp")

@@ -16,9 +16,9 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from .features import Packed, to_mandel
-from .orbit_graph import OrbitGraph
-from .potentials.parts import default_dtype, rank2_basis, split_ranks
+from ..features import Packed, to_mandel
+from ..orbit_graph import OrbitGraph
+from ..potentials.parts import default_dtype, rank2_basis, split_ranks
 
 _NAME = "7net-0"
 

@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 from pymatgen.core import Structure
 
-from .cleaning import REFUSED_FLAGS
-from .data import data_sha256, record_from_dict, record_to_dict
-from .files import locked
-from .record import Record
-from .results import plain, provenance, write_json
-from .screening import (
+from ..cleaning import REFUSED_FLAGS
+from ..data import data_sha256, record_from_dict, record_to_dict
+from ..files import locked
+from ..record import Record
+from ..results import plain, provenance, write_json
+from .selection import (
     KAPPA,
     acquisition,
     band_gap,
@@ -57,7 +57,7 @@ class DFPTOracle:
     options: dict = field(default_factory=dict)
 
     def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
-        from . import dfpt
+        from .. import dfpt
 
         small = [c for c in candidates if len(c.structure) <= self.max_atoms]
         found = dfpt.run_many([(c.id, c.structure) for c in small], self.folder, self.workers, **self.options)
@@ -72,7 +72,7 @@ class VaspOracle:
     folder: Path | str
 
     def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
-        from . import dfpt
+        from .. import dfpt
 
         answers: dict[str, Record | str] = {}
         for candidate in candidates:

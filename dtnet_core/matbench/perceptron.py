@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .matbench_model import Inputs, _check_labels, _within, design_matrix
+from .model import Inputs, _check_labels, _within, design_matrix
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Perceptron:
     Attributes
     ----------
     components, share
-        See `matbench_model.Shallow`.
+        See `model.Shallow`.
     width, layers : int
         Of the hidden layers.
     dropout : float

@@ -24,12 +24,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from . import matbench_model
-from .descriptors import describe
-from .files import write_atomic
-from .joint import RECIPES as ENCODERS
-from .matbench_model import Inputs, Network, Shallow, convex_weights, load_inputs
-from .matbench_scores import (
+from ..descriptors import describe
+from ..files import write_atomic
+from ..joint import RECIPES as ENCODERS
+from ..results import plain, provenance, write_json
+from ..store import default_cache_dir
+from . import model as matbench_model
+from .model import Inputs, Network, Shallow, convex_weights, load_inputs
+from .perceptron import Perceptron
+from .scores import (
     PUBLISHED_DIR_VARIABLE,
     aligned,
     compare,
@@ -38,14 +41,11 @@ from .matbench_scores import (
     official_record,
     where_errors_are,
 )
-from .matbench_task import Task, load_task
-from .perceptron import Perceptron
-from .results import plain, provenance, write_json
-from .store import default_cache_dir
+from .task import Task, load_task
 
 INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
-_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral", "training"), Shallow: (), Perceptron: ("perceptron",)}
+_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral", "training"), Shallow: (), Perceptron: ("matbench/perceptron",)}
 Learner = Network | Shallow | Perceptron
 KERNELS = {
     f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)
@@ -127,7 +127,7 @@ def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learne
 
 
 def _digest(learner: Learner, *facts) -> str:
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     code = [(here / f"{name}.py").read_bytes() for name in _CODE[type(learner)]]
     m = matbench_model
     shallow = (m.design_matrix, m._standardized, m._unit_norm, m._estimator, describe, m.pool)
@@ -294,7 +294,3 @@ def _command(o: argparse.Namespace) -> str:
     words = ["python -m dtnet_core.matbench", "--profile", o.profile, "--features", o.features, "--learners", *o.learners]
     words += ["--epochs", str(o.epochs)] if o.epochs else []
     return " ".join([*words, "--seeds", *map(str, o.seeds), "--folds", *map(str, o.folds)])
-
-
-if __name__ == "__main__":
-    main()

@@ -18,9 +18,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .features import Features, Packed, from_mandel
-from .orbit_graph import OrbitGraph
-from .teanet_convolution import Atoms, Bonds, Convolution, TeaNetConfig
+from ..features import Features, Packed, from_mandel
+from ..orbit_graph import OrbitGraph
+from .convolution import Atoms, Bonds, Convolution, TeaNetConfig
 
 MAX_ATOMIC_NUMBER = 118
 

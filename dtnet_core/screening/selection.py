@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from pymatgen.core import Element, Structure
 
-from .cleaning import SUPPORTED_ELEMENTS
-from .labels import material_groups
-from .metrics import anisotropy_ratio, figure_of_merit
-from .record import Record
+from ..cleaning import SUPPORTED_ELEMENTS
+from ..labels import material_groups
+from ..metrics import anisotropy_ratio, figure_of_merit
+from ..record import Record
 
 TASKS = ("figure of merit", "anisotropy")
 ACQUISITIONS = ("ucb", "greedy", "uncertainty", "random")

@@ -18,12 +18,12 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .features import Packed, from_mandel
-from .files import write_atomic
-from .orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
-from .readout import DTNet, DTNetConfig
-from .structures import crystal_key
-from .training import FEW_CRYSTALS, TrainConfig, _Run
+from ..features import Packed, from_mandel
+from ..files import write_atomic
+from ..orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
+from ..readout import DTNet, DTNetConfig
+from ..structures import crystal_key
+from ..training import FEW_CRYSTALS, TrainConfig, _Run
 
 LONGEST_CUTOFF = 6.0
 """In angstrom, of the graphs: each encoder takes the bonds it reaches."""
@@ -131,7 +131,7 @@ def build_graphs(
 
 
 def _graph_code() -> list[bytes]:
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     return [(here / name).read_bytes() for name in ("orbit_graph.py", "potentials/graph.py")]
 
 

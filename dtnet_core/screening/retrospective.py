@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..data import Record, crystal_key, read_json, resolve_data_dir
+from ..dataset import CrystalSet
+from ..encoder import parse_features, spell_layers
+from ..experiment import load_clean
+from ..results import IDENTITY, append_result, load_results, plain, provenance
 from .campaign import Campaign, Learner, Predictor, StoredOracle, run_rounds
-from .data import Record, crystal_key, read_json, resolve_data_dir
-from .dataset import CrystalSet
-from .encoder import parse_features, spell_layers
-from .experiment import load_clean
 from .learner import DTNetLearner, Setup, learner_set
-from .results import IDENTITY, append_result, load_results, plain, provenance
-from .screening import ACQUISITIONS, TASKS, band_gap, ensemble_statistics, gaps_of, task_values
+from .selection import ACQUISITIONS, TASKS, band_gap, ensemble_statistics, gaps_of, task_values
 
 MODEL = "DTNet-small"
 TOP = 0.01
@@ -225,7 +225,7 @@ def _key(record: dict) -> tuple:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.retrospective --help``."""
+    """Command line: ``python -m dtnet_core.screening.retrospective --help``."""
     default = Setup()
     parser = argparse.ArgumentParser(description="Hide labelled crystals and let rounds of screening find the best; finished campaigns are skipped.")
     parser.add_argument("--profile", default="mini", choices=("mini", "full"))

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..data import Record, crystal_key
+from ..dataset import CrystalSet, build_set
+from ..features import to_mandel
+from ..joint import PARTS
+from ..pretrained import with_total
+from ..readout import DTNet, DTNetConfig
+from ..store import compute_features
+from ..training import TrainConfig, fit, predict
 from .campaign import Predictor
-from .data import Record, crystal_key
-from .dataset import CrystalSet, build_set
-from .features import to_mandel
-from .joint import PARTS
-from .pretrained import with_total
-from .readout import DTNet, DTNetConfig
-from .screening import KAPPA
-from .store import compute_features
-from .training import TrainConfig, fit, predict
+from .selection import KAPPA
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which of the best candidates the kit's own DFPT can check, and what each will cost.
 
 Costs are read off the crystals that the kit has computed: a power law in what the programs' work grows with. ``python
--m dtnet_core.shortlist`` writes structures of the stored ranking's best as files; ``python -m dtnet_core.dfpt compute`` does the
+-m dtnet_core.screening.shortlist`` writes structures of the stored ranking's best as files; ``python -m dtnet_core.dfpt compute`` does the
 rest (`data/open_dfpt.md`).
 """
 
@@ -17,12 +17,12 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp import Poscar
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from .data import load_records
-from .dfpt import DFPTError, inputs
-from .files import write_atomic
-from .record import Record
-from .results import load_results
-from .screening import TASKS, band_gap
+from ..data import load_records
+from ..dfpt import DFPTError, inputs
+from ..files import write_atomic
+from ..record import Record
+from ..results import load_results
+from .selection import TASKS, band_gap
 
 MAGNETIC = frozenset(("V", "Cr", "Mn", "Fe", "Co", "Ni"))
 """Elements that are left out: the kit's DFPT is not spin-polarised."""
@@ -128,7 +128,7 @@ def write_inputs(records: Sequence[Record], folder: str | Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.shortlist --help``."""
+    """Command line: ``python -m dtnet_core.screening.shortlist --help``."""
     parser = argparse.ArgumentParser(description="Structures of the best small candidates of the stored ranking, for the kit's DFPT, and their costs.")
     parser.add_argument("--task", choices=TASKS, help="default: both")
     parser.add_argument("--number", type=int, default=7, help="candidates a task")
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rankings = [r for r in load_results(o.results) if r["study"] == "ranking" and o.task in (None, r["task"])]
     rows = {row["id"]: row for r in rankings for row in r["shortlist"][: o.number]}
     if not rows:
-        parser.exit(1, f"{o.results} has no ranking; run python -m dtnet_core.ranking first\n")
+        parser.exit(1, f"{o.results} has no ranking; run python -m dtnet_core.screening.ranking first\n")
     pool = {r.id: r for r in load_records("full", "screening_pool")}
     for row in sorted(rows.values(), key=lambda row: row["minutes"]):
         [path] = write_inputs([pool[row["id"]]], o.folder)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .matbench_task import NAME, Task
-from .results import plain
+from ..results import plain
+from .task import NAME, Task
 
 PUBLISHED_DIR_VARIABLE = "DTNET_PUBLISHED_DIR"
 RIVALS = ("DTNet", "MODNet@MatterVial")

@@ -1,0 +1,1 @@
+"""Encoders that start from random weights and are trained together with the readout."""
