@@ -42,7 +42,7 @@ baselines: $(READY)
 # Redraw figures/ and the README's table from data/results.
 figures: $(READY)
 	$(BIN)/python -m dtnet_core.draw
-	$(BIN)/python -m dtnet_core.results
+	$(BIN)/python -m dtnet_core.tables
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)

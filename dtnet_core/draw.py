@@ -11,7 +11,8 @@ from . import figures
 from .baselines import MODELS
 from .baselines.table2 import cells
 from .data import DATA_DIR_VARIABLE, load_records, read_json
-from .results import FROM_SCRATCH, headline, load_results
+from .results import FROM_SCRATCH, load_results
+from .tables import headline
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"

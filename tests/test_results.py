@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from dtnet_core import results as r
+from dtnet_core import tables as t
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE2 = json.loads((ROOT / "data" / "paper" / "table2.json").read_text())
@@ -89,35 +90,35 @@ def test_table_of_means_beside_the_paper():
         run(0, model="ours", layer=[1, 2, 3, 4, 5], mae_ten=None),
         run(0, model="ours", layer=4),
     ]
-    table = r.results_table(runs, metrics=("mae_ten", "mae_eig"), paper=TABLE2)
+    table = t.results_table(runs, metrics=("mae_ten", "mae_eig"), paper=TABLE2)
     assert list(table["model"]) == ["DTNet-simple", "ours", "ours"]
     simple = table.iloc[0]
     assert (simple.runs, simple.mae_ten, simple.mae_ten_std) == (3, 3.0, 1.0)
     assert (simple.mae_eig, simple.mae_eig_std, simple.paper, simple.paper_std) == (10, 0, 1.927, 0.104)
     ours = table[table.model == "ours"].set_index("layer")
     assert np.isnan(ours.loc["1+2+3+4+5", "mae_ten"]) and ours["paper"].isna().all()
-    shown = r.format_table(table)
+    shown = t.format_table(table)
     assert shown.loc[0, "mae_ten"] == "3.000 ± 1.000" and shown.loc[0, "paper"] == "1.927 ± 0.104"
     ours = shown[shown.layer == "4"].set_index("model").loc["ours"]
     assert (ours["mae_ten"], ours["paper"]) == ("2.000", "-")
     assert not any(name.endswith("_std") for name in shown)
     with pytest.raises(ValueError, match="no results"):
-        r.results_table([])
+        t.results_table([])
 
 
 def test_intervals_are_wider_than_independent_splits_would_give():
-    mean, half = r.interval_over_splits([1.0, 2.0, 3.0, 4.0])
+    mean, half = t.interval_over_splits([1.0, 2.0, 3.0, 4.0])
     alone = 3.182446 * np.std([1, 2, 3, 4], ddof=1) / 2  # Student's t for three degrees of freedom, from a table
     assert mean == 2.5 and half == pytest.approx(alone * (1 + 4 / 8) ** 0.5, rel=1e-6)
     with pytest.raises(ValueError, match="two splits"):
-        r.interval_over_splits([1.0])
+        t.interval_over_splits([1.0])
     runs = [run(seed, model="DTNet-joint", profile="full", split="record", encoder=name) for name, n in (("a", 5), ("b", 7)) for seed in range(n)]
-    table = r.interval_table(runs, TABLE2)
+    table = t.interval_table(runs, TABLE2)
     assert table["encoder"].tolist() == ["b"] and table["splits"].tolist() == [7] and table["the paper's DTNet"].tolist() == [1.911]
 
 
 def test_a_missing_key_keeps_its_group():
-    table = r.results_table([{"target": "total", "model": "median", "mae_ten": 3.7}, run()])
+    table = t.results_table([{"target": "total", "model": "median", "mae_ten": 3.7}, run()])
     assert isinstance(table, pd.DataFrame) and table["runs"].tolist() == [1, 1]
     assert table.set_index("model").loc["median", "mae_ten"] == 3.7
 
@@ -159,12 +160,12 @@ def test_markdown_files_show_what_the_results_files_hold():
     folder = ROOT / "data/results"
     stored = r.load_results(folder / "tensors.json")
     tables = {
-        ("README.md", "results"): r.readme_table(stored, TABLE2),
-        ("README.md", "interval"): r.markdown_table(r.interval_table(stored, TABLE2)),
-        ("README.md", "matbench"): r.matbench_table(json.loads((folder / "matbench.json").read_text())),
-        ("data/results/experiments.md", "roads"): r.roads_table(r.load_results(folder / "roads.json")),
-        ("data/weights/README.md", "metrics"): r.card_table(stored),
+        ("README.md", "results"): t.readme_table(stored, TABLE2),
+        ("README.md", "interval"): t.markdown_table(t.interval_table(stored, TABLE2)),
+        ("README.md", "matbench"): t.matbench_table(json.loads((folder / "matbench.json").read_text())),
+        ("data/results/experiments.md", "roads"): t.roads_table(r.load_results(folder / "roads.json")),
+        ("data/weights/README.md", "metrics"): t.card_table(stored),
     }
     for (name, mark), table in tables.items():
         shown = (ROOT / name).read_text().split(f"<!-- {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
-        assert shown.strip() == table, "run: python -m dtnet_core.results"
+        assert shown.strip() == table, "run: python -m dtnet_core.tables"

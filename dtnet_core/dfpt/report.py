@@ -9,8 +9,8 @@ import pandas as pd
 
 from ..data import TARGETS, read_json, record_from_dict
 from ..metrics import anisotropy_ratio
-from ..results import markdown_table, update_block
 from ..symmetry import crystal_system
+from ..tables import markdown_table, update_block
 from .seeds import DATA, load_set
 from .studies import RESULTS, median_percent
 

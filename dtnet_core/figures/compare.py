@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..results import results_table
+from ..tables import results_table
 from .theme import (
     METRIC_LABELS,
     MUTED,

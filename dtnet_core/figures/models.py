@@ -13,8 +13,8 @@ from scipy.stats import gaussian_kde
 from sklearn.metrics import r2_score
 
 from ..metrics import eigenvalues, scalar_constant
-from ..results import results_table
 from ..symmetry import CRYSTAL_SYSTEMS
+from ..tables import results_table
 from .theme import (
     INK,
     METRIC_LABELS,
