@@ -11,8 +11,8 @@ from . import figures
 from .baselines import MODELS
 from .baselines.table2 import cells
 from .data import DATA_DIR_VARIABLE, load_records, read_json
-from .results import FROM_SCRATCH, load_results
-from .tables import headline
+from .results import load_results
+from .tables import headline, layers_with_and_without_pretraining
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
@@ -41,11 +41,9 @@ def main() -> None:
     simple = [r for r in full if r["model"] == "DTNet-simple"]
     joint = [r for r in full if r["model"] == "DTNet-joint"]
     best = [r for r in joint if r["encoder"] == max((j["encoder"] for j in joint), key=len)]
-    single = [r for r in simple if r["target"] == "total" and r["encoder"] == "7net-0"]
-    scratch = [r for r in stored if r["profile"] == "full" and r["target"] == "total" and str(r["encoder"]).endswith(FROM_SCRATCH)]
     drawn = {
-        "layer_ablation": figures.layer_ablation(single, paper=paper),
-        "pretrained_and_scratch": figures.layer_ablation([*single, *scratch], paper=paper),
+        "layer_ablation": figures.layer_ablation([r for r in simple if r["target"] == "total"], paper=paper),
+        "pretrained_and_scratch": figures.layer_ablation(layers_with_and_without_pretraining(stored, load_results(RESULTS / "short_budget.json")), paper=paper),
         "against_paper": figures.against_paper(full, paper),
         "crystal_systems": figures.system_bars([r for r in simple if r["layer"] == "0-5"], paper),
         "crystal_systems_joint": figures.system_bars(best, paper),

@@ -176,8 +176,15 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), resu
                 _one_run(experiment, seed, records, data, systems, checksum, cache_dir, progress, resume)
             )
             if results is not None:
+                if Path(results).name != Path(default_results(experiment)).name:
+                    runs[position]["command"] += f" --results {results}"
                 append_result(results, runs[position])
     return runs
+
+
+def default_results(experiment: Experiment) -> str:
+    """The results file that the command line adds to: learning curves have their own."""
+    return f"data/results/{'tensors' if experiment.fraction == 1 else 'learning_curves'}.json"
 
 
 def draw_split(experiment: Experiment, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
@@ -308,9 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         experiment = Experiment(
             target, features, options.model, options.split, options.profile, train=train, fraction=fraction
         )
-        file = "tensors" if fraction == 1 else "learning_curves"
-        results = options.results or f"data/results/{file}.json"
-        for run in run_experiment(experiment, options.seeds, results, resume=not options.again):
+        for run in run_experiment(experiment, options.seeds, options.results or default_results(experiment), resume=not options.again):
             print(
                 f"{target:10s} {options.model} {features} {run['split']} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",
                 flush=True,

@@ -113,6 +113,19 @@ def headline(results: Sequence[Mapping]) -> list[Mapping]:
     ]  # fmt: skip
 
 
+def layers_with_and_without_pretraining(results: Sequence[Mapping], short: Sequence[Mapping]) -> list[Mapping]:
+    """Runs of Fig. 5a-b: single layers of the pretrained encoder (total tensor), the same on a short budget, and encoders from scratch.
+
+    Parameters
+    ----------
+    results, short : sequences of records
+        Of `data/results/tensors.json` and `data/results/short_budget.json`; the latter are called "7net-0, 40 epochs" and so on.
+    """
+    single = [r for r in headline(results) if (r["model"], r["encoder"], r["target"]) == ("DTNet-simple", "7net-0", "total")]
+    scratch = [r for r in results if r["profile"] == "full" and r["target"] == "total" and str(r["encoder"]).endswith(FROM_SCRATCH)]
+    return [*single, *(r | {"encoder": f"{r['encoder']}, {r['settings']['train']['max_epochs']} epochs"} for r in short), *scratch]
+
+
 def interval_over_splits(errors: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Mean and half width of a confidence interval of an error over random splits (`splits.FRACTIONS`) of the same crystals.
 
