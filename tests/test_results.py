@@ -160,7 +160,8 @@ def test_markdown_files_show_what_the_results_files_hold():
     folder = ROOT / "data/results"
     stored = r.load_results(folder / "tensors.json")
     tables = {
-        ("README.md", "results"): t.readme_table(stored, TABLE2),
+        ("README.md", "results"): t.readme_table(t.headline(stored), TABLE2),
+        ("README.md", "by formula"): t.readme_table(t.by_formula(stored), TABLE2),
         ("README.md", "interval"): t.markdown_table(t.interval_table(stored, TABLE2)),
         ("README.md", "matbench"): t.matbench_table(json.loads((folder / "matbench.json").read_text())),
         ("data/results/experiments.md", "roads"): t.roads_table(r.load_results(folder / "roads.json")),
