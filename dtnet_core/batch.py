@@ -20,6 +20,7 @@ import pandas as pd
 
 from .cluster import connect, on_cluster
 from .files import locked, write_atomic
+from .results import provenance, write_json
 
 _UNSTABLE = ("execution", "papermill", "widgets")
 
@@ -199,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--matrix", type=Path, help="run matrix, for instance notebooks/paper.yaml; of the notebooks named only, if any are")
     parser.add_argument("--scheduler", help="of a matrix: tcp://... of a running Dask scheduler, local or slurm; default: this process")
     parser.add_argument("--workers", type=int, help="of a matrix: processes or jobs")
+    parser.add_argument("--record", type=Path, help="of a matrix: a JSON file to keep its table in, with hardware and commit")
     options = parser.parse_args(arguments)
     if options.matrix is None and not options.notebooks:
         parser.error("name notebooks, or a --matrix")
@@ -212,6 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = [t for t in read_matrix(options.matrix) if not chosen or t.notebook.stem in chosen]
         output = options.output or Path("build") / options.matrix.stem
         table = run_matrix(tasks, output, options.scheduler, options.workers, lambda text: print(text, flush=True))
+        if options.record is not None:
+            write_json(options.record, {"workers": options.workers or 1, "runs": table.to_dict("records")} | provenance())
     else:
         output = options.output or Path("build/reproduce")
         figures, rows = output.resolve() / "figures", []

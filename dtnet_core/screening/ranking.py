@@ -235,6 +235,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
     max_hull = None if all(r.meta.get("energy_above_hull_ev") is None for r in pool) else 0.0
     candidates, reasons = select_candidates(pool, [*known, *computed], max_hull=max_hull)
     table = table.loc[[r.id for r in candidates]]
+    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "command": f"python -m dtnet_core.screening.ranking --variant {variant} --kappa {kappa}"}
     counts = {"pool": len(pool), "candidates": len(candidates), "excluded": dict(Counter(_kind(r) for r in reasons.values()))}
     failed = table.index[table["error"].notna()]
     counts["failed"] = {name: table.loc[name, "error"] for name in failed}
@@ -245,8 +246,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         scores = score(task, candidates, table, ensemble.calibration, kappa)
         front = pareto_front(scores["gap_ev"].to_numpy(), scores["eps"].to_numpy())
         small = scores.loc[[r.id for r in candidates if r.id in jobs and (task != "anisotropy" or is_extended(r))]].sort_values("score", ascending=False)
-        base = {"task": task, "kappa": kappa, "data_sha256": data_sha256(pool)} | counts
-        found.append(_identity(task, "ranking", ensemble, variant, profile) | {"study": "ranking"} | base | {
+        found.append(_identity(task, "ranking", ensemble, variant, profile) | {"study": "ranking", "task": task} | base | counts | {
             "best": best(task, candidates, scores, table, k), "quantiles": scores["value"].quantile([0.5, 0.9, 0.99, 1]).to_dict(),
             "front": [{"id": scores.index[i], **scores.iloc[i][["formula", "gap_ev", "eps", "value"]].to_dict()} for i in front] if task == TASKS[0] else None,
             "points": _points(scores) if task == TASKS[0] else None, "densities": maps if task == TASKS[0] else None,
@@ -254,7 +254,8 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         } | provenance())  # fmt: skip
         if published is not None:
             measured, rows = published_records(task, candidates, published)
-            found.append(_identity(task, "published", ensemble, variant, profile) | {"study": "published", "task": task, "kappa": kappa}
+            found.append(_identity(task, "published", ensemble, variant, profile) | {"study": "published", "task": task} | base
+                         | {"published_sha256": data_sha256(Path(published) / PUBLISHED_FILES[task])}
                          | against_published(task, measured, scores, rows) | provenance())  # fmt: skip
     return [plain(record) for record in found]
 

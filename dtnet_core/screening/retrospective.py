@@ -28,6 +28,7 @@ MODEL = "DTNet-small"
 TOP = 0.01
 """Share of the hidden crystals that a campaign is to find."""
 
+_NUMBERS = ("known", "rounds", "top_k", "members", "epochs")  # of a `Setup`, options of the command line
 
 def hide(records: Sequence[Record], known: int, seed: int) -> tuple[list[Record], list[Record]]:
     """Known and hidden records, drawn by formula so that no polymorph of a hidden crystal is known."""
@@ -151,6 +152,7 @@ def run_study(setup: Setup, seeds: Sequence[int], tasks: Sequence[str] = TASKS, 
                 if run is None or any(run.get(k) != v for k, v in same.items()):
                     campaign = Campaign(task, kind, setup.kappa, setup.rounds, setup.top_k, "none", None, seed)
                     run = identity | {"study": "retrospective", "task": task, "acquisition": kind} | same
+                    run |= {"command": _command(setup, profile, seed, task) + f" --acquisitions {kind}"}
                     run = plain(run | _campaign(campaign, learners, known, hidden) | provenance())
                     if results is not None:
                         append_result(results, run)
@@ -199,7 +201,8 @@ def run_enrichment(setup: Setup, tasks: Sequence[str] = TASKS, folds: int = 5, s
         chosen = [records[i] for i in rows]
         mean = ensemble_statistics(task_values(task, predicted[:, rows], gaps_of(chosen)))[0]
         record = _identity(setup, task, "enrichment", seed, profile) | {"study": "enrichment", "task": task, "folds": folds, "n": len(rows)}
-        record |= enrichment(mean, true_values(task, chosen)) | {"settings": asdict(setup), "data_sha256": checksum} | provenance()
+        record |= enrichment(mean, true_values(task, chosen)) | {"settings": asdict(setup), "data_sha256": checksum}
+        record |= {"command": _command(setup, profile, seed, task) + " --enrichment"} | provenance()
         found.append(plain(record))
         if results is not None:
             append_result(results, found[-1])
@@ -220,6 +223,13 @@ def _identity(setup: Setup, task: str, what: str, seed: int, profile: str) -> di
     return dict(zip(IDENTITY, (task, f"{MODEL} {what}", names, layers, "by formula", seed, profile), strict=True))
 
 
+def _command(setup: Setup, profile: str, seed: int, task: str) -> str:
+    """The command line that repeats a campaign, or with --enrichment that study."""
+    changed = [name for name in (*_NUMBERS, "kappa", "features") if getattr(setup, name) != getattr(Setup(), name)]
+    words = [f"--{name.replace('_', '-')} {getattr(setup, name)}" for name in changed]
+    return " ".join(["python -m dtnet_core.screening.retrospective", f"--profile {profile} --seeds {seed} --tasks '{task}'", *words])
+
+
 def _key(record: dict) -> tuple:
     return tuple(record.get(k) for k in IDENTITY)
 
@@ -232,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--acquisitions", nargs="+", default=list(ACQUISITIONS), choices=ACQUISITIONS)
-    for name in ("known", "rounds", "top_k", "members", "epochs"):
+    for name in _NUMBERS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name))
     parser.add_argument("--kappa", type=float, default=default.kappa)
     parser.add_argument("--features", default=default.features)
