@@ -208,6 +208,15 @@ def matbench_table(record: Mapping) -> str:
     return markdown_table(table)
 
 
+def screening_table(studies: Sequence[Mapping]) -> str:
+    """`data/results/screening.json` in Markdown: of the hidden crystals' true top 1 %, the share that three rounds found; by task and choice."""
+    runs = [r | {"recall": r["by_round"][-1]["recall"], "found": sum(b["hits"] for b in r["by_round"])}
+            for r in studies if (r["study"], r["profile"]) == ("retrospective", "full")]  # fmt: skip
+    if not runs:
+        return "not run yet"
+    return markdown_table(format_table(results_table(runs, ("task", "acquisition"), ("recall", "found")), 2).rename(columns={"runs": "seeds"}))
+
+
 def markdown_table(table: pd.DataFrame) -> str:
     """A table in Markdown: column names, then one line a row, values as they print."""
     rows = [list(map(str, table)), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
@@ -238,6 +247,7 @@ def main() -> None:
     update_block(_ROOT / "README.md", "by formula", readme_table(by_formula(stored), paper))
     update_block(_ROOT / "README.md", "interval", markdown_table(interval_table(stored, paper)))
     update_block(_ROOT / "README.md", "matbench", matbench_table(json.loads((folder / "matbench.json").read_text())))
+    update_block(_ROOT / "README.md", "screening", screening_table(load_results(folder / "screening.json")))
     update_block(folder / "experiments.md", "roads", roads_table(load_results(folder / "roads.json")))
     update_block(_ROOT / "data/weights/README.md", "metrics", card_table(stored))
 

@@ -164,6 +164,7 @@ def test_markdown_files_show_what_the_results_files_hold():
         ("README.md", "by formula"): t.readme_table(t.by_formula(stored), TABLE2),
         ("README.md", "interval"): t.markdown_table(t.interval_table(stored, TABLE2)),
         ("README.md", "matbench"): t.matbench_table(json.loads((folder / "matbench.json").read_text())),
+        ("README.md", "screening"): t.screening_table(r.load_results(folder / "screening.json")),
         ("data/results/experiments.md", "roads"): t.roads_table(r.load_results(folder / "roads.json")),
         ("data/weights/README.md", "metrics"): t.card_table(stored),
     }

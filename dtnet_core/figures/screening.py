@@ -90,13 +90,22 @@ def pareto(gaps: np.ndarray, eps: np.ndarray, front: Sequence[Mapping], known: t
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     if front:
         ax.step([p["gap_ev"] for p in front], [p["eps"] for p in front], where="post", color=INK, linewidth=0.7)
-        for place, p in enumerate(sorted(front, key=lambda p: -p["value"])[:named]):
-            ax.annotate(latexify(p["formula"]), (p["gap_ev"], p["eps"]), xytext=(4, 3 + 3 * (place % 2)), textcoords="offset points", fontsize=6)
     ax.set(xlabel="band gap (eV)", ylabel=TARGET_LABELS["total"])
     plain_log(ax, "y")
+    _name(ax, sorted(front or (), key=lambda p: -p["value"])[:named])
     if known is not None:
         ax.legend(loc="upper right")
     return fig
+
+
+def _name(ax, crystals: Sequence[Mapping]) -> None:
+    """Formulas beside their points, from top to bottom, each at least a line below the one before."""
+    line, ceiling, points = 8, np.inf, 72 / ax.figure.dpi
+    for p in sorted(crystals, key=lambda p: -p["eps"]):
+        height = points * ax.transData.transform((p["gap_ev"], p["eps"]))[1]
+        ceiling = min(height + line / 2, ceiling - line)
+        ax.annotate(latexify(p["formula"]), (p["gap_ev"], p["eps"]), xytext=(2.5 * line, ceiling - height), textcoords="offset points", fontsize=6,
+                    va="center", arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": MUTED, "shrinkA": 0, "shrinkB": 2})  # fmt: skip
 
 
 @figure
@@ -165,7 +174,8 @@ def _cell(ax, cell: Structure) -> None:
     for point, number in zip(points, numbers, strict=True):
         ax.add_patch(Circle(point[:2], 0.4 * covalent_radii[number], facecolor=jmol_colors[number], edgecolor=INK, linewidth=0.4,
                             zorder=1 + (point[2] - near) / far))  # fmt: skip
-    ax.set(xlim=(points[:, 0].min() - 1, points[:, 0].max() + 1), ylim=(points[:, 1].min() - 1, points[:, 1].max() + 1), aspect="equal")
+    low, high = (f(np.vstack([points, project(corners)])[:, :2], axis=0) for f in (np.min, np.max))
+    ax.set(xlim=(low[0] - 1, high[0] + 1), ylim=(low[1] - 1, high[1] + 1), aspect="equal")
     shown = {s.specie.symbol: s.specie.Z for s in cell}
     handles = [Line2D([], [], marker="o", linestyle="", color=jmol_colors[z], markeredgecolor=INK, markeredgewidth=0.4, label=e) for e, z in shown.items()]
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(shown), handletextpad=0, columnspacing=0.6, fontsize=6)
