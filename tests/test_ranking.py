@@ -12,15 +12,14 @@ from dtnet_core import figures
 from dtnet_core.data import load_records, read_structure
 from dtnet_core.pretrained import Pretrained
 from dtnet_core.results import append_result, load_results, plain
-from dtnet_core.screening import live, prototypes, ranking, shortlist
+from dtnet_core.screening import live, prototypes, published, ranking, shortlist
 from dtnet_core.screening.prototypes import estimate_gaps, hypothetical, relax, relaxed_pool
+from dtnet_core.screening.published import against_published, published_records
 from dtnet_core.screening.ranking import (
-    against_published,
     best,
     density,
     pareto_front,
     predict_pool,
-    published_records,
     rank_pool,
     score,
 )
@@ -108,7 +107,7 @@ def test_the_paper_s_results_are_ranked_scored_and_flagged(tmp_path):
         return dict(zip(("mp-id", *names), (name, *iso(electronic), *iso(ionic), *iso(electronic + ionic)), strict=True))
 
     rows = [row("mp-0", 2, 8), row("mp-1", 1, 7), row("mp-2", 3, 17, broken=2), row("mp-99", 3, 1)]
-    pd.DataFrame(rows).to_csv(tmp_path / ranking.PUBLISHED_FILES["figure of merit"], index=False)
+    pd.DataFrame(rows).to_csv(tmp_path / published.PUBLISHED_FILES["figure of merit"], index=False)
     measured, count = published_records("figure of merit", pool, tmp_path)
     assert count == 4 and {r.id: r.flags for r in measured} == {"mp-0": (), "mp-1": ("not-converged",), "mp-2": ("symmetry_violation",)}
     scores = score("figure of merit", pool, predictions([r.id for r in pool], [12, 9, 30, 50], 0), CALIBRATION)
@@ -180,7 +179,7 @@ def test_pools_and_oracles_by_name(tmp_path, monkeypatch):
     (tmp_path / "bad.cif").write_text("data_\n")
     pool, reasons, _ = live.open_pool(str(tmp_path), records, cache_dir=tmp_path, progress=False)
     assert [r.formula for r in pool] == ["NaBr"] and list(reasons) == ["bad.cif"] and gaps_of(pool)[0] > 1
-    monkeypatch.delenv(ranking.PUBLISHED_VARIABLE, raising=False)
+    monkeypatch.delenv(published.PUBLISHED_VARIABLE, raising=False)
     for name, word in (("published", "DTNET_PUBLISHED_DIR"), ("vasp", "needs a folder"), ("oracle", "stored, published, dfpt, vasp")):
         with pytest.raises(ValueError, match=word):
             live.open_oracle(name, "anisotropy", pool)

@@ -12,7 +12,7 @@ from ..record import Record
 from ..sources import read_source
 from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
 from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
-from .ranking import published_dir, published_records
+from .published import published_dir, published_records
 from .selection import band_gap
 
 POOLS = ("prototypes", "screening_pool")
