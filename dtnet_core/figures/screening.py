@@ -92,20 +92,23 @@ def pareto(gaps: np.ndarray, eps: np.ndarray, front: Sequence[Mapping], known: t
         ax.step([p["gap_ev"] for p in front], [p["eps"] for p in front], where="post", color=INK, linewidth=0.7)
     ax.set(xlabel="band gap (eV)", ylabel=TARGET_LABELS["total"])
     plain_log(ax, "y")
-    _name(ax, sorted(front or (), key=lambda p: -p["value"])[:named])
+    best = sorted(front or (), key=lambda p: -p["value"])[:named]
+    _name(ax, *([p[key] for p in best] for key in ("formula", "gap_ev", "eps")))
     if known is not None:
         ax.legend(loc="upper right")
     return fig
 
 
-def _name(ax, crystals: Sequence[Mapping]) -> None:
-    """Formulas beside their points, from top to bottom, each at least a line below the one before."""
-    line, ceiling, points = 8, np.inf, 72 / ax.figure.dpi
-    for p in sorted(crystals, key=lambda p: -p["eps"]):
-        height = points * ax.transData.transform((p["gap_ev"], p["eps"]))[1]
+def _name(ax, formulas: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
+    """Formulas beside their points, from top to bottom, each at least a line below the one before, inside the axes."""
+    line, ceiling, to_points = 8, np.inf, 72 / ax.figure.dpi
+    for i in np.argsort(-np.asarray(y)):
+        across, height = to_points * ax.transData.transform((x[i], y[i]))
+        side = -1 if across > to_points * ax.transAxes.transform((0.6, 0))[0] else 1
         ceiling = min(height + line / 2, ceiling - line)
-        ax.annotate(latexify(p["formula"]), (p["gap_ev"], p["eps"]), xytext=(2.5 * line, ceiling - height), textcoords="offset points", fontsize=6,
-                    va="center", arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": MUTED, "shrinkA": 0, "shrinkB": 2})  # fmt: skip
+        ax.annotate(latexify(formulas[i]), (x[i], y[i]), xytext=(2.5 * line * side, ceiling - height), textcoords="offset points", fontsize=6,
+                    ha="right" if side < 0 else "left", va="center",
+                    arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": MUTED, "shrinkA": 0, "shrinkB": 2})  # fmt: skip
 
 
 @figure
@@ -244,11 +247,11 @@ def checked(predicted: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarr
             width = np.asarray(half_widths)[use]
             ax.errorbar(true, guess, yerr=[np.minimum(width, 0.9 * guess), width], fmt="none", ecolor=FAINT, elinewidth=1, zorder=1)
         ax.scatter(true, guess, s=12, color=PALETTE[0], linewidths=0, zorder=2)
-        if names is not None:
-            for i in np.argsort(-np.abs(np.log(guess / true)))[:4]:
-                ax.annotate(latexify(np.asarray(names)[use][i]), (true[i], guess[i]), xytext=(3, 3), textcoords="offset points", fontsize=6)
         ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel=labels[0], ylabel=labels[1] if ax is axes[0][0] else "")
         ax.set_title((TARGET_LABELS | VALUE_LABELS)[key], fontsize=7)
         plain_log(ax, "x", "y")
+        if names is not None:
+            far = np.argsort(-np.abs(np.log(guess / true)))[:4]
+            _name(ax, np.asarray(names)[use][far], true[far], guess[far])
     letter_panels(axes[0])
     return fig
