@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that it runs without an installed package
 
 import torch  # noqa: E402
-from timing import peak_memory_mb  # noqa: E402
 from workload import crystals  # noqa: E402
 
+from dtnet_core.cost import peak_memory_mb  # noqa: E402
 from dtnet_core.results import provenance, write_json  # noqa: E402
 from dtnet_core.structures import structure_to_dict  # noqa: E402
 
