@@ -40,15 +40,16 @@ def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None
         `download` filled with all tensors of the Materials Project needs no scalars of the same crystals.
     """
     known = {r.mp_id for r in tensors if r.mp_id}
-    second = clean(_load_if_there("pbesol_tensors", data_dir))[0]
-    scalars = [r for r in _load_if_there("mp_scalars", data_dir) if r.mp_id not in known and _usable(r)]
+    second = clean(load_if_there("pbesol_tensors", data_dir))[0]
+    scalars = [r for r in load_if_there("mp_scalars", data_dir) if r.mp_id not in known and _usable(r)]
     return [*second, *scalars]
 
 
-def _load_if_there(name: str, data_dir: str | Path | None) -> list[Record]:
+def load_if_there(name: str, data_dir: str | Path | None = None) -> list[Record]:
+    """Records of a file of the data folder; none, with a warning, where the folder does not have it."""
     if (resolve_data_dir("full", data_dir) / f"{name}.json.gz").is_file():
         return load_records("full", name, data_dir)
-    warnings.warn(f"no {name}.json.gz in the data folder: training goes on without its labels, and its results are not the stored ones", stacklevel=3)
+    warnings.warn(f"no {name}.json.gz in the data folder: this goes on without its labels, and results are not the stored ones", stacklevel=3)
     return []
 
 

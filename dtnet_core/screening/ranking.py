@@ -17,6 +17,7 @@ from scipy.stats import gaussian_kde
 
 from ..data import Record, data_sha256, load_records
 from ..encoder import parse_features, spell_layers
+from ..labels import load_if_there
 from ..metrics import scalar_constant
 from ..pretrained import COVERAGES, Pretrained, encoders_of
 from ..record import TARGETS
@@ -200,7 +201,7 @@ def _identity(task: str, what: str, ensemble: Pretrained, variant: str, profile:
 
 def load_known(data_dir: str | Path | None = None) -> list[Record]:
     """All crystals of profile "full" with a tensor, and gaps where known: a candidate must be none of them."""
-    return [*with_gaps(load_records("full", data_dir=data_dir), "full", data_dir), *load_records("full", "pbesol_tensors", data_dir)]
+    return [*with_gaps(load_records("full", data_dir=data_dir), "full", data_dir), *load_if_there("pbesol_tensors", data_dir)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
