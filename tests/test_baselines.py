@@ -291,13 +291,13 @@ def test_search_is_a_function_of_its_seed_and_prices_buy_epochs(shared, tmp_path
     assert record["parameters"] > 0 and record["seconds_per_epoch"] > 0
     path.write_text(json.dumps([record | {"seconds_per_epoch": 36.0}]))
     price.main(["--model", "PaiNN", "--profile", "mini", "--results", str(path)])  # known: not measured again
-    assert price.epochs_within("PaiNN", 0.5, "mini", path) == 50
-    assert price.epochs_within("PaiNN", 100, "mini", path) == price.MOST_EPOCHS
+    assert price.epochs_within("PaiNN", 0.5, "mini", path=path) == 50
+    assert price.epochs_within("PaiNN", 0.5, "mini", 0.25, path) == 200
+    assert price.epochs_within("PaiNN", 100, "mini", path=path) == price.MOST_EPOCHS
     with pytest.raises(ValueError, match=r"no measurement of M3GNet.*baselines\.price"):
-        price.epochs_within("M3GNet", 1, "mini", path)
-    assert price.parse_budget("7 epochs", "M3GNet", "mini", path) == (7, None)
-    assert price.parse_budget("0.5 hours", "PaiNN", "mini", path) == (50, 0.5)
-    assert price.parse_budget("0.5 hours", "median", "mini", path)[1] is None
+        price.epochs_within("M3GNet", 1, "mini", path=path)
+    assert price.parse_budget("7 epochs", "M3GNet", "mini", path) == 7
+    assert price.parse_budget("0.5 hours", "PaiNN", "mini", path) == 50
     for text in ("7", "seven epochs", "-1 hours"):
         with pytest.raises(ValueError, match=r"0\.25 hours"):
             price.parse_budget(text, "PaiNN", "mini", path)

@@ -27,10 +27,10 @@ def plan(model: str, target: str, fraction: float, options: argparse.Namespace) 
     if model in NETWORKS:
         epochs = options.max_epochs
         if epochs is None:
-            epochs = epochs_within(model, options.max_hours, options.profile) if options.max_hours else TRAIN.max_epochs
+            epochs = epochs_within(model, options.hours, options.profile, fraction) if options.hours else TRAIN.max_epochs
         rate = options.learning_rate or tuned(model, target, options.profile)
         train = TrainConfig(rate, batch_size=options.batch_size, max_epochs=epochs, patience=options.patience)
-    return BaselineExperiment(model, target, options.profile, options.split, fraction, train, options.max_hours)
+    return BaselineExperiment(model, target, options.profile, options.split, fraction, train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,10 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="record", choices=SPLITS)
     parser.add_argument("--fraction", nargs="+", type=float, default=[1.0], help="shares of the training set")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument(
-        "--max-hours", type=float, help="of processor time for each run; sets its epochs, too, from what `price` measured"
-    )
-    parser.add_argument("--max-epochs", type=int, help=f"length of the schedule; without --max-hours {TRAIN.max_epochs}")
+    parser.add_argument("--hours", type=float, help="of processor time for each run: as many epochs as that buys by what `price` measured")
+    parser.add_argument("--max-epochs", type=int, help=f"length of the schedule; without --hours {TRAIN.max_epochs}")
     parser.add_argument("--learning-rate", type=float, help="default: what `search` found for the network")
     parser.add_argument("--batch-size", type=int, default=TRAIN.batch_size)
     parser.add_argument("--patience", type=int, default=TRAIN.patience)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from torch import nn
@@ -56,8 +57,6 @@ class BaselineExperiment:
         Share of the training set, for learning curves.
     train : TrainConfig
         `max_epochs` is the length of the cosine schedule. References do not look at it.
-    max_hours : float, optional
-        Of processor time: training ends after the first epoch past it, whatever the schedule has left.
     """
 
     model: str = "PaiNN"
@@ -66,7 +65,7 @@ class BaselineExperiment:
     split: str = "record"
     fraction: float = 1.0
     train: TrainConfig = field(default_factory=lambda: TRAIN)
-    max_hours: float | None = None
+    max_hours: ClassVar[None] = None  # no clock cuts a schedule short: hours buy epochs beforehand (`price.epochs_within`)
 
     def __post_init__(self) -> None:
         for name, allowed in (("model", MODELS), ("target", TARGETS), ("split", SPLITS)):

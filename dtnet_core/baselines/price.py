@@ -56,8 +56,11 @@ def measure(model: str, profile: str, epochs: int = 1, shared: Shared | None = N
     }  # fmt: skip
 
 
-def epochs_within(model: str, hours: float, profile: str, path: str | Path = RESULTS) -> int:
+def epochs_within(model: str, hours: float, profile: str, fraction: float = 1.0, path: str | Path = RESULTS) -> int:
     """Epochs that fit into so many processor hours by the stored measurement, at least 1 and at most `MOST_EPOCHS`.
+
+    A share of the training set makes epochs shorter: the same hours buy more of them, so that all points of a learning curve
+    have had as many steps.
 
     Raises
     ------
@@ -70,11 +73,11 @@ def epochs_within(model: str, hours: float, profile: str, path: str | Path = RES
             f"{path} has no measurement of {model} on profile {profile}: run `python -m dtnet_core.baselines.price "
             f"--profile {profile} --model {model}`, or say --max-epochs"
         )
-    return int(min(MOST_EPOCHS, max(1, 3600 * hours // found[0]["seconds_per_epoch"])))
+    return int(min(MOST_EPOCHS, max(1, 3600 * hours // (fraction * found[0]["seconds_per_epoch"]))))
 
 
-def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS) -> tuple[int, float | None]:
-    """(epochs of the schedule, hours or None) of a budget like "10 epochs" or "0.25 hours"; references take what they need.
+def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS) -> int:
+    """Epochs of the schedule for a budget like "10 epochs" or "0.25 hours"; references take what they need.
 
     Raises
     ------
@@ -89,8 +92,8 @@ def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS
     if amount <= 0 or unit not in ("epochs", "hours"):
         raise ValueError(f'budget is {text!r}; write for instance "10 epochs" or "0.25 hours" (of processor time, for each run)')
     if model not in NETWORKS:
-        return TRAIN.max_epochs, None
-    return (int(amount), None) if unit == "epochs" else (epochs_within(model, amount, profile, path), amount)
+        return TRAIN.max_epochs
+    return int(amount) if unit == "epochs" else epochs_within(model, amount, profile, path=path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
