@@ -284,7 +284,7 @@ def test_search_is_a_function_of_its_seed_and_prices_buy_epochs(shared, tmp_path
     assert search.tuned("M3GNet", "ionic", "mini", path) == module.TRAIN.learning_rate
 
     monkeypatch.setattr(search, "search", lambda *_: pytest.fail("a finished search is repeated"))
-    search.keep(first | {"train": asdict(TrainConfig(max_epochs=2, patience=2))}, path)
+    search.keep(first | {"train": asdict(replace(module.TRAIN, max_epochs=2, patience=2))}, path)
     search.main(["--model", "PaiNN", "--profile", "mini", "--trials", "3", "--max-epochs", "2", "--results", str(path)])
 
     record = price.measure("PaiNN", "mini", shared=shared)

@@ -7,7 +7,7 @@ takes. Command line: ``python -m dtnet_core.baselines --help``.
 
 from __future__ import annotations
 
-from .experiment import MODELS, NETWORKS, BaselineExperiment, Shared, run_baseline
+from .experiment import MODELS, NETWORKS, TRAIN, BaselineExperiment, Shared, run_baseline
 from .references import REFERENCES
 
-__all__ = ["MODELS", "NETWORKS", "REFERENCES", "BaselineExperiment", "Shared", "run_baseline"]
+__all__ = ["MODELS", "NETWORKS", "REFERENCES", "TRAIN", "BaselineExperiment", "Shared", "run_baseline"]

@@ -35,8 +35,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 """Name -> network with random weights. The first three are the paper's peers; see `painn` for what the last one is."""
 MODELS = (*NETWORKS, *REFERENCES)
-TRAIN = TrainConfig(learning_rate=1e-3, max_epochs=100, patience=50)
-"""The paper's settings but for the learning rate, which `search` chooses for each network, and the length."""
+TRAIN = TrainConfig(learning_rate=1e-3, batch_size=16, max_epochs=100, patience=50)
+"""The paper's settings but for the learning rate, which `search` chooses for each network, the length, and the batches: a quarter
+of the paper's 64 makes four times as many steps in the same time, from which every network gains while its budget is short."""
 
 _CODE = ("orbit_graph", "potentials/graph", "reduce", "scratch/experiment", "scratch/training", "splits", "training")
 _FILES = {"PaiNN": "painn", "PaiNN-local": "painn", "M3GNet": "m3gnet", "MatTen": "tensor_field", "AnisoNet": "tensor_field"}

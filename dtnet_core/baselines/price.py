@@ -48,7 +48,7 @@ def measure(model: str, profile: str, epochs: int = 1, shared: Shared | None = N
     predict_scratch(found.model, [shared.graphs[i] for i in split["test"]])
     seconds = time.process_time() - started
     return {
-        "model": model, "profile": profile, "n_train": len(split["train"]), "n_val": len(split["val"]),
+        "model": model, "profile": profile, "n_train": len(split["train"]), "n_val": len(split["val"]), "batch_size": TRAIN.batch_size,
         "parameters": sum(p.numel() for p in found.model.parameters() if p.requires_grad),
         "seconds_per_epoch": float(np.median(found.history["seconds"])), "predict_ms_per_crystal": 1e3 * seconds / len(split["test"]),
         "peak_memory_mb": memory, "data_memory_mb": before, "threads": torch.get_num_threads(), "clock": "processor",

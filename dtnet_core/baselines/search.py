@@ -18,7 +18,6 @@ from ..data import TARGETS
 from ..files import locked
 from ..results import load_results, plain, provenance, write_json
 from ..scratch.experiment import fit_experiment, run_file
-from ..training import TrainConfig
 from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
 
 RESULTS = Path(__file__).resolve().parents[2] / "data/results/baseline_search.json"
@@ -44,7 +43,7 @@ def search(experiment: BaselineExperiment, trials: int, shared: Shared, seed: in
         Record of `data/results/baseline_search.json`: every trial, and `learning_rate`, the best one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(5, trials)))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, trials // 2)))
 
     def objective(trial: optuna.Trial) -> float:
         rate = float(f"{trial.suggest_float('learning_rate', *BOUNDS, log=True):.3g}")
@@ -92,13 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
     parser.add_argument("--target", default="total", choices=TARGETS)
     parser.add_argument("--profile", default="full", choices=("mini", "full"))
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--max-epochs", type=int, default=20, help="of every trial")
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--max-epochs", type=int, default=5, help="of every trial")
     parser.add_argument("--results", default=RESULTS)
     parser.add_argument("--threads", type=int, default=1, help="for torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    shared, train = None, TrainConfig(max_epochs=options.max_epochs, patience=options.max_epochs)
+    shared, train = None, replace(TRAIN, max_epochs=options.max_epochs, patience=options.max_epochs)
     for model in options.model:
         wanted = {"model": model, "target": options.target, "profile": options.profile, "train": plain(asdict(train))}
         if any(len(r["trials"]) == options.trials and wanted.items() <= r.items() for r in load_results(options.results)):
