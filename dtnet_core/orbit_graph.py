@@ -66,7 +66,7 @@ class OrbitGraph:
 
     def within(self, cutoff: float) -> int:
         """Number of bonds shorter than `cutoff` in angstrom: they are the first ones."""
-        return int(torch.searchsorted(self.lengths, torch.tensor(cutoff, dtype=self.lengths.dtype)))
+        return int(torch.searchsorted(self.lengths, self.lengths.new_tensor(cutoff)))
 
     def cut(self, cutoff: float) -> OrbitGraph:
         """The graph without the bonds that are not shorter than `cutoff` in angstrom."""
@@ -74,6 +74,10 @@ class OrbitGraph:
         return replace(
             self, **{k: getattr(self, k)[:e] for k in ("neighbour", "receiver", "vectors", "lengths")}
         )
+
+    def to(self, device: str | torch.device) -> OrbitGraph:
+        """The graph on another device."""
+        return replace(self, **{k: x.to(device) for k, x in vars(self).items() if x is not None})
 
     def images(self, scalars: Tensor, vectors: Tensor, tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features of kept atoms [A, C], [A, 3, C], [A, 6, C] -> of all atoms [N, ...], channels last."""
@@ -85,7 +89,7 @@ class OrbitGraph:
     @property
     def crystal(self) -> Tensor:
         """[A] int64: which crystal each kept atom is of."""
-        return torch.repeat_interleave(torch.arange(len(self.n_kept)), self.n_kept)
+        return torch.repeat_interleave(torch.arange(len(self.n_kept), device=self.n_kept.device), self.n_kept, output_size=len(self.numbers))
 
 
 def build_orbit_graph(structure: Structure, cutoff: float, reduce: bool = True) -> OrbitGraph:

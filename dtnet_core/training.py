@@ -272,7 +272,7 @@ class _Run:
 
     def load(self, path: Path, identity: str) -> None:
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # a broken zip, a pickle that wants to run code
             raise ValueError(
                 f"{path}: not a readable training checkpoint ({error}); delete it to start again"

@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--patience", type=int, default=TRAIN.patience)
     parser.add_argument("--results", type=Path, help="default: tensors.json, or learning_curves.json for shares below 1")
     parser.add_argument("--threads", type=int, default=1, help="for torch; small networks gain nothing from more")
+    parser.add_argument("--device", default="cpu", help='of the networks\' training, for torch, such as "cuda"')
     parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = options.results or (CURVES if fraction < 1 else _RESULTS / "tensors.json")
         if options.again or tuple(experiment.identity(seed).values()) not in finished_runs(results):
             shared = shared or Shared(options.profile)
-        (run,) = run_baseline(experiment, [seed], shared, results, not options.again)
+        (run,) = run_baseline(experiment, [seed], shared, results, not options.again, options.device)
         ended = run["budget"]["ended_by"]
         print(f"{model:12s} {target:10s} {run['split']:12s} seed {seed}: MAE_ten {run['mae_ten']:.3f} ({ended})", flush=True)
 

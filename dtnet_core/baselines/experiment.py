@@ -144,7 +144,7 @@ class Shared:
 
 
 def run_baseline(experiment: BaselineExperiment, seeds: Sequence[int] = range(5), shared: Shared | None = None,
-                 results: str | Path | None = None, resume: bool = True) -> list[dict]:  # fmt: skip
+                 results: str | Path | None = None, resume: bool = True, device: str = "cpu") -> list[dict]:  # fmt: skip
     """Train and test for each seed (which draws the split, the weights and the order of the batches).
 
     Parameters
@@ -157,6 +157,8 @@ def run_baseline(experiment: BaselineExperiment, seeds: Sequence[int] = range(5)
         Results file: runs it holds are not repeated, new ones are added.
     resume : bool
         False: repeat runs that the results file or a checkpoint already holds.
+    device : str
+        Of the networks' training, for torch.
 
     Returns
     -------
@@ -177,7 +179,7 @@ def run_baseline(experiment: BaselineExperiment, seeds: Sequence[int] = range(5)
         raise ValueError(f"the experiment is on profile {experiment.profile}, the shared records are of {shared.profile}")
     if experiment.model in NETWORKS:
         return run_scratch(experiment, seeds, shared.records, shared.graphs, shared.checksum, results, shared.cache_dir,
-                           shared.progress, resume)  # fmt: skip
+                           shared.progress, resume, device)  # fmt: skip
     for place, seed in enumerate(seeds):
         if found[place] is None:
             found[place] = plain(_reference_run(experiment, seed, shared))

@@ -95,7 +95,7 @@ class M3GNet(TensorNetwork):
         trains = self.training and torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             graph = _usable(graph)
-            strain = torch.zeros(len(graph.n_atoms), 3, 3, dtype=self.dtype, requires_grad=True)
+            strain = torch.zeros(len(graph.n_atoms), 3, 3, dtype=self.dtype, device=graph.numbers.device, requires_grad=True)
             symmetric = (strain + strain.transpose(1, 2)) / 2
             bonds = graph.vectors.to(self.dtype)
             bonds = bonds + torch.einsum("eij,ej->ei", symmetric[graph.crystal[graph.receiver]], bonds)

@@ -86,6 +86,34 @@ def wins(table: pd.DataFrame, model: str, others: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame({"best": best, "wins": best == model})
 
 
+def budgets(results: Sequence[Mapping]) -> pd.DataFrame:
+    """What the runs of each model were given, and whether that was enough.
+
+    Parameters
+    ----------
+    results : sequence of records
+        Those that have not trained one network by epochs are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index model; columns runs, epochs (mean done), steps (of the optimiser, mean), hours (mean, of the processor), best_epoch
+        (mean, as a share of the epochs done), unfinished (share of the runs that did not stop early).
+    """
+    rows = [
+        {"model": r["model"], "epochs": r["epochs"], "steps": r["epochs"] * np.ceil(r["n_train"] / r["settings"]["train"]["batch_size"]),
+         "hours": r.get("budget", {}).get("hours", r["wall_s"] / 3600), "best_epoch": r["best_epoch"] / r["epochs"],
+         "unfinished": float(_end(r) != "patience")}
+        for r in results if "epochs" in r
+    ]  # fmt: skip
+    if not rows:
+        return pd.DataFrame(columns=["runs", "epochs", "steps", "hours", "best_epoch", "unfinished"])
+    groups = pd.DataFrame(rows).groupby("model", sort=False)
+    found = groups.mean()
+    found.insert(0, "runs", groups.size())
+    return found
+
+
 def _end(run: Mapping) -> str:
     """What ended a run; those of DTNet say only whether it stopped early, and went through their whole schedule if not."""
     return run["budget"]["ended_by"] if "budget" in run else "patience" if run.get("stopped_early") else "epochs"

@@ -151,7 +151,8 @@ def spell_options(experiment: Trainable, default: TrainConfig) -> list[str]:
 
 def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[Record],
                 graphs: Sequence[OrbitGraph], checksum: str, results: str | Path | None = None,
-                cache_dir: str | Path | None = None, progress: bool = True, resume: bool = True) -> list[dict]:  # fmt: skip
+                cache_dir: str | Path | None = None, progress: bool = True, resume: bool = True,
+                device: str = "cpu") -> list[dict]:  # fmt: skip
     """Train and test for each seed (which draws the split, the weights and the order of the batches).
 
     Parameters
@@ -167,6 +168,8 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
     progress : bool
     resume : bool
         False: repeat runs that the results file or a checkpoint already holds.
+    device : str
+        Of the training, for torch.
 
     Returns
     -------
@@ -182,7 +185,7 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
             checkpoint = run_file(experiment, seed, checksum, cache_dir)
             if not resume:
                 checkpoint.unlink(missing_ok=True)
-            run = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress))
+            run = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress, device))
             if results is not None:
                 append_result(results, run)
         runs.append(run)
@@ -190,26 +193,26 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
 
 
 def fit_experiment(experiment: Trainable, seed: int, records: Sequence[Record], graphs: Sequence[OrbitGraph], checksum: str,
-                   checkpoint: str | Path | None = None, progress: bool = True) -> ScratchResult:  # fmt: skip
+                   checkpoint: str | Path | None = None, progress: bool = True, device: str = "cpu") -> ScratchResult:  # fmt: skip
     """Train the network of one seed; a killed run goes on from its checkpoint."""
     split = experiment.parts(records, seed)
     labels = np.array([r.tensor(experiment.target) for r in records])  # [B, 3, 3]
     data = GraphSet(graphs, to_mandel(torch.from_numpy(labels)).float()[:, None])
     identity = repr(experiment.identity(seed)) + checksum
     return fit_scratch(data, split["train"], split["val"], seed, experiment.make, experiment.train, experiment.max_hours,
-                       checkpoint, progress, identity)  # fmt: skip
+                       checkpoint, progress, identity, device)  # fmt: skip
 
 
-def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress) -> dict:
+def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress, device) -> dict:
     forget_peak_memory()
-    found = fit_experiment(experiment, seed, records, graphs, checksum, checkpoint, progress)
+    found = fit_experiment(experiment, seed, records, graphs, checksum, checkpoint, progress, device)
     train, split = experiment.train, experiment.parts(records, seed)
     labels = np.array([records[i].tensor(experiment.target) for i in split["test"]])
     predicted = predict_scratch(found.model, [graphs[i] for i in split["test"]])
     seconds = found.history.pop("seconds")
     return experiment.identity(seed) | test_scores(split, labels, predicted, systems) | {
         "best_epoch": found.best_epoch, "epochs": len(seconds), "stopped_early": found.ended_by == "patience",
-        "budget": {"max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
+        "budget": {"device": device, "max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
                    "ended_by": found.ended_by, "hours": sum(seconds) / 3600},
         "cost": {"seconds_per_epoch": float(np.median(seconds)), "peak_memory_mb": peak_memory_mb()},
         "validation_mae_ten": min(found.history["validation"]),
@@ -250,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-hours", type=float, help="of processor time in training, for each run")
     parser.add_argument("--results", default="data/results/tensors.json")
     parser.add_argument("--threads", type=int, default=1, help="for torch")
+    parser.add_argument("--device", default="cpu", help='for torch, such as "cuda"')
     parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -269,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 checksum,
                 options.results,
                 resume=not options.again,
+                device=options.device,
             ):
                 print(
                     f"{target:10s} {options.model} {run['encoder']}:{layer} seed {run['seed']}: "

@@ -136,7 +136,7 @@ class TeaNet(nn.Module):
             s, s.new_zeros(len(s), 3, self.config.vectors), s.new_zeros(len(s), 6, self.config.tensors)
         )
         unit = (graph.vectors / graph.lengths[:, None]).to(s)  # [E, 3]
-        product = torch.einsum("kia,ea->eik", from_mandel(torch.eye(6, dtype=s.dtype)), unit)
+        product = torch.einsum("kia,ea->eik", from_mandel(torch.eye(6, dtype=s.dtype, device=s.device)), unit)
         none = s.new_zeros(0, self.config.bond_scalars), s.new_zeros(0, 3, self.config.bond_vectors)
         bonds = Bonds(unit, graph.lengths.to(s), product, *none)
         for convolution in self.convolutions[:layer]:

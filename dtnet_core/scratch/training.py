@@ -74,7 +74,7 @@ class ScratchNet(nn.Module):
 
 @dataclass(frozen=True)
 class GraphSet:
-    """Graphs of B crystals in memory, and their tensors [B, 1, 6] in Mandel's notation."""
+    """Graphs of B crystals in memory, and their tensors [B, 1, 6] in Mandel's notation; batches are on the tensors' device."""
 
     graphs: Sequence[OrbitGraph]
     targets: Tensor
@@ -85,7 +85,7 @@ class GraphSet:
 
     def batch(self, crystals: Tensor) -> OrbitGraph:
         """The crystals of these indices [b] as one batch, in this order."""
-        return merge_orbit_graphs([self.graphs[i] for i in crystals.tolist()])
+        return merge_orbit_graphs([self.graphs[i] for i in crystals.tolist()]).to(self.targets.device)
 
 
 @dataclass
@@ -138,9 +138,9 @@ def _graph_code() -> list[bytes]:
 def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed: int,
                 make: Callable[[], nn.Module], config: TrainConfig, max_hours: float | None = None,
                 checkpoint: str | Path | None = None, progress: bool = True,
-                identity: str = "") -> ScratchResult:  # fmt: skip
-    """Train an encoder and its readout; a deterministic function of its arguments, also when it was killed
-    and resumed.
+                identity: str = "", device: str = "cpu") -> ScratchResult:  # fmt: skip
+    """Train an encoder and its readout; on a CPU a deterministic function of its arguments, also when it was
+    killed and resumed.
 
     (But for `max_hours`, which ends a run by the processor's clock.)
 
@@ -162,6 +162,8 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     progress : bool
     identity : str
         What else tells this run from others; a checkpoint of another run is refused.
+    device : str
+        "cpu", "cuda", ...; weights start the same everywhere, and a run may go on elsewhere.
 
     Raises
     ------
@@ -171,10 +173,10 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
         When the loss is no longer finite.
     """
     torch.manual_seed(seed)
-    network = make()
+    network = make().to(device)
     rows, watched = torch.as_tensor(train), torch.as_tensor(validation)
     graphs = [g.cut(network.reach) for g in data.graphs]
-    data = GraphSet(graphs, data.targets)
+    data = GraphSet(graphs, data.targets.to(device))
     sample = rows[: network.scale_sample] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
     with torch.no_grad():
         network.fit_scales(data.batch(sample), from_mandel(data.targets[rows][:, 0]))
@@ -233,7 +235,8 @@ def _end(run: _Run, config: TrainConfig, max_hours: float | None) -> str | None:
 
 @torch.inference_mode()
 def predict_scratch(model: nn.Module, graphs: Sequence[OrbitGraph], batch_size: int = 64) -> np.ndarray:
-    """Dielectric tensors [B, 3, 3] float64, each in the frame of its structure."""
+    """Dielectric tensors [B, 3, 3] float64, each in the frame of its structure; computed where the model is."""
     model.eval()
+    device = next(model.parameters()).device
     chunks = [graphs[k : k + batch_size] for k in range(0, len(graphs), batch_size)]
-    return np.concatenate([model(merge_orbit_graphs(c)).double().numpy() for c in chunks])
+    return np.concatenate([model(merge_orbit_graphs(c).to(device)).double().cpu().numpy() for c in chunks])
