@@ -9,7 +9,7 @@ from pymatgen.util.string import latexify
 
 from . import figures
 from .baselines import MODELS
-from .baselines.table2 import cells
+from .baselines.table2 import beside_ours, cells
 from .data import DATA_DIR_VARIABLE, load_records, read_json
 from .results import load_results
 from .tables import headline, layers_with_and_without_pretraining
@@ -18,15 +18,14 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
 
 
-def baseline_figures(full: list[dict], best: list[dict], paper: dict) -> dict:
+def baseline_figures(stored: list[dict], paper: dict) -> dict:
     """Table 2, learning curves and cost of the baselines, as far as they are stored."""
-    simple = [r for r in full if (r["model"], r["encoder"], r["layer"]) == ("DTNet-simple", "7net-0", "0-5")]
-    peers, drawn = [r for r in full if r["model"] in MODELS], {}
-    if peers:
-        drawn["table2"] = figures.table2_dots(cells([*best, *simple, *peers]), paper)
+    runs, drawn = beside_ours(stored), {}
+    if any(r["model"] in MODELS for r in runs):
+        drawn["table2"] = figures.table2_dots(cells(runs), paper)
     if curves := [r for r in load_results(RESULTS / "learning_curves.json") if r["profile"] == "full"]:
         known = {(r["model"], r["target"]) for r in curves}
-        ends = [r for r in [*simple, *peers] if (r["model"], r["target"]) in known]
+        ends = [r for r in runs if (r["model"], r["target"]) in known]
         drawn["data_efficiency"] = figures.data_efficiency([*curves, *ends])
     if costs := [r for r in load_results(RESULTS / "baseline_cost.json") if r["profile"] == "full"]:
         drawn["training_cost"] = figures.training_cost(costs)
@@ -53,7 +52,7 @@ def main() -> None:
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
-    drawn |= baseline_figures(full, best, paper)
+    drawn |= baseline_figures(stored, paper)
     drawn |= screening_figures(load_results(RESULTS / "screening.json"))
     for variant in ("default", "best"):
         records = [r for r in load_results(RESULTS / "calibration.json") if r["variant"] == variant]

@@ -9,8 +9,37 @@ import pandas as pd
 
 from ..data import TARGETS
 from ..symmetry import CRYSTAL_SYSTEMS
+from ..tables import headline
+from .experiment import MODELS
 
 ROWS = (*CRYSTAL_SYSTEMS, "all")
+OURS = {"DTNet-joint": ("7net-0+7net-l3i5", "0-5+0-5"), "DTNet-simple": ("7net-0", "0-5")}
+"""Encoder and layers of the DTNets that stand beside the baselines: what ships, and the paper's recipe on open features."""
+
+
+def beside_ours(results: Sequence[Mapping]) -> list[Mapping]:
+    """Runs of Table 2 among those of `data/results/tensors.json`: `OURS`, then the baselines, on the full profile's random splits."""
+    chosen = headline(results)
+    ours = [r for model, inputs in OURS.items() for r in chosen if (r["model"], r["encoder"], r["layer"]) == (model, *inputs)]
+    return ours + [r for model in MODELS for r in chosen if r["model"] == model]
+
+
+def summary(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
+    """Table 2's last rows turned round: models down, targets across; in brackets the paper's printed mean. And what a run was given.
+
+    Parameters
+    ----------
+    results : sequence of records
+        Of `beside_ours`.
+    paper : mapping
+        `data/paper/table2.json`.
+    """
+    shown = pd.DataFrame({target: table2(results, paper, target).loc["all"] for target in TARGETS if any(r["target"] == target for r in results)})
+    shown = shown.reindex(list(dict.fromkeys(r["model"] for r in results))).fillna("-")
+    given = budgets(results).reindex(shown.index)
+    for name, digits in (("epochs", 0), ("hours", 2)):
+        shown[name] = [f"{x:.{digits}f}" if np.isfinite(x) else "-" for x in given[name].astype(float)]
+    return shown.rename_axis("model").reset_index()
 
 
 def cells(results: Sequence[Mapping]) -> pd.DataFrame:
