@@ -42,9 +42,18 @@ SMALL = {
     "AnisoNet": lambda: TensorField(_FIELD),
 }
 """Each with all its kinds of paths, and small."""
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
-"""Largest error over the largest element. In float32, sums over thirty bonds of both signs cancel to small tensors; M3GNet's
-derivative and the batch's other order of these sums cost two digits more than DTNet's readout."""
+DTYPES = (torch.float64, torch.float32)
+SINGLE = {"PaiNN": 1e-5, "PaiNN-local": 1e-5, "M3GNet": 1e-5, "MatTen": 2e-4, "AnisoNet": 1e-5}
+
+
+def tolerance(name: str, dtype: torch.dtype) -> float:
+    """Largest error over the largest element that rounding may make, with some room.
+
+    In float32 as DTNet's, but for MatTen, whose sums over thirty bonds of both signs cancel to small tensors.
+    """
+    return 1e-12 if dtype == torch.float64 else SINGLE[name]
+
+
 REDUCED = 1e-6  # crystals are symmetric to this accuracy only: 0.4697 and the like are rounded positions
 EXACT = [name for name in SMALL if name != "PaiNN"]
 
@@ -66,7 +75,7 @@ def make(name: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
 
 @pytest.fixture(scope="module", params=list(SMALL))
 def networks(request) -> dict:
-    return {dtype: make(request.param, dtype) for dtype in TOLERANCE} | {"name": request.param}
+    return {dtype: make(request.param, dtype) for dtype in DTYPES} | {"name": request.param}
 
 
 def predict(network, structures, reduce=False) -> np.ndarray:
@@ -78,15 +87,15 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_turns_with_the_crystal(networks, crystals, dtype):
-    network = networks[dtype]
+    network, largest = networks[dtype], tolerance(networks["name"], dtype)
     tensors = predict(network, crystals)
     for matrix in (random_rotation(7), -random_rotation(8), np.diag([1.0, -1.0, 1.0])):
         turned = predict(network, [turn(c, matrix) for c in crystals])
         for before, after in zip(tensors, turned, strict=True):
-            assert relative(after, matrix @ before @ matrix.T) < TOLERANCE[dtype]
-            assert relative(after, after.T) < TOLERANCE[dtype]
+            assert relative(after, matrix @ before @ matrix.T) < largest
+            assert relative(after, after.T) < largest
     assert np.ptp(np.linalg.eigvalsh(tensors[0])) < 1e-4 * np.abs(tensors[0]).max()  # cubic
     assert np.ptp(np.linalg.eigvalsh(tensors[3])) > 1e-3 * np.abs(tensors[3]).max()  # and not isotropic by accident
 
@@ -104,16 +113,17 @@ def descriptions(crystal: Structure) -> dict[str, Structure]:
     }
 
 
-@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_sees_the_crystal_not_its_description(networks, crystals, dtype):
     network, name = networks[dtype], networks["name"]
+    largest = tolerance(name, dtype)
     for crystal in crystals:
         tensor, *others = predict(network, [crystal, *descriptions(crystal).values()])
         errors = {k: relative(t, tensor) for k, t in zip(descriptions(crystal), others, strict=True)}
-        assert relative(predict(network, [crystal])[0], tensor) < TOLERANCE[dtype]  # alone or in a batch
+        assert relative(predict(network, [crystal])[0], tensor) < largest  # alone or in a batch
         if name == "PaiNN":  # what Eq. 7 as printed keeps
             errors = {k: errors[k] for k in ("permuted", "supercell")}
-        assert max(errors.values()) < TOLERANCE[dtype], errors
+        assert max(errors.values()) < largest, errors
 
 
 def test_the_printed_head_depends_on_how_the_cell_lists_its_atoms():
@@ -122,7 +132,7 @@ def test_the_printed_head_depends_on_how_the_cell_lists_its_atoms():
     tensor, *others = predict(make("PaiNN", torch.float64), [crystal, *descriptions(crystal).values()])
     errors = dict(zip(descriptions(crystal), [relative(t, tensor) for t in others], strict=True))
     assert errors["shifted"] > 1e-3 and errors["other cell"] > 1e-3
-    assert max(errors["permuted"], errors["supercell"]) < TOLERANCE[torch.float64]
+    assert max(errors["permuted"], errors["supercell"]) < tolerance("PaiNN", torch.float64)
 
 
 def test_one_atom_an_orbit_gives_the_tensor_of_all_atoms(networks, crystals):
