@@ -20,6 +20,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from dtnet_core import dfpt
+from dtnet_core.dfpt import __main__ as command_line
 from dtnet_core.dfpt import abinit, inputs, qe
 from dtnet_core.dfpt.inputs import DFPTError
 from dtnet_core.dfpt.relax import relax
@@ -378,10 +379,20 @@ def test_queue_keeps_going_and_merges_what_ends(tmp_path, pseudo_dir, engine):
     assert isinstance(results["bad"], str) and "Og" in (tmp_path / "runs" / "bad" / "error.txt").read_text()
     assert [r["id"] for r in load_set(target)] == ["a", "b"]
     assert [r["command"] for r in load_set(target)] == ["make a", "make b"]
+    assert all(r["commit"] and r["hardware"] for r in load_set(target))
     before = target.read_bytes()
     merge_record(load_set(target)[0], target)
     assert target.read_bytes() == before  # same content, same bytes
     assert not list(tmp_path.glob(".*tmp"))
+
+
+def test_a_structure_file_is_computed_and_says_how(tmp_path, pseudo_dir, engine, capsys):
+    file, target = tmp_path / "mine.vasp", tmp_path / "set.json.gz"
+    start_structure().to(str(file), fmt="poscar")
+    command_line.main(["compute", str(file), "--no-relax", "--root", str(tmp_path / "runs"), "--set", str(target)])
+    [record] = load_set(target)
+    assert record["command"] == "python -m dtnet_core.dfpt compute mine.vasp --engine qe --no-relax"
+    assert record["id"] == "mine" and "mine: gap" in capsys.readouterr().out
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path, pseudo_dir, engine):

@@ -65,7 +65,7 @@ def _act(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     elif options.action == "compute":
         jobs = [(Path(name).stem, partial(read_structure, name)) for name in options.names]
         _show(run_many(jobs, options.root, options.workers, options.set, engine=options.engine, timeout=options.timeout,
-                       ecut=options.ecut, relax=not options.no_relax))  # fmt: skip
+                       ecut=options.ecut, relax=not options.no_relax, command=partial(_compute_command, options)))  # fmt: skip
     elif options.action in ("converge", "recompute", "engines"):
         if not options.names and options.action != "recompute":
             parser.error(f"{options.action} needs at least one id")
@@ -96,6 +96,13 @@ def _compute_seeds(options: argparse.Namespace, parser: argparse.ArgumentParser)
     _show(run_many([(key, partial(build_seed, seeds[key])) for key in wanted], options.root, options.workers,
                    None if options.dry else target, engine=options.engine, timeout=options.timeout,
                    command=lambda key: f"python -m dtnet_core.dfpt run {key} --engine {options.engine}"))  # fmt: skip
+
+
+def _compute_command(options: argparse.Namespace, key: str) -> str:
+    """The command line that computes one of the files again, wherever its folder was."""
+    [name] = [Path(name).name for name in options.names if Path(name).stem == key]
+    words = [f"--engine {options.engine}", *([f"--ecut {options.ecut}"] if options.ecut else []), *(["--no-relax"] if options.no_relax else [])]
+    return " ".join(["python -m dtnet_core.dfpt compute", name, *words])
 
 
 def _show(results: dict[str, dict | str]) -> None:

@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 from tqdm import tqdm
 
 from ..files import InUseError, write_atomic
+from ..results import provenance
 from ..structures import InvalidStructureError
 from .calculation import run
 from .inputs import DFPTError
@@ -35,7 +36,7 @@ def run_many(jobs: Iterable[Job], root: Path | str, workers: int = 1, set_path: 
 
     Returns
     -------
-    dict : id -> record, or the message of what went wrong, which is also in `<root>/<id>/error.txt`; a job that fails
+    dict : id -> record, which also says with which commit and hardware, or the message of what went wrong, which is also in `<root>/<id>/error.txt`; a job that fails
         does not stop the others.
     """
 
@@ -46,8 +47,8 @@ def run_many(jobs: Iterable[Job], root: Path | str, workers: int = 1, set_path: 
         except (DFPTError, InUseError, InvalidStructureError, OSError) as error:
             write_atomic(folder / "error.txt", str(error))
             return str(error)
-        if command is not None:
-            record["command"] = command(key)
+        record |= {"command": command(key)} if command is not None else {}
+        record |= {k: v for k, v in provenance().items() if k in ("commit", "hardware")}
         write_atomic(folder / "record.json", json.dumps(record))
         (folder / "error.txt").unlink(missing_ok=True)
         if set_path is not None:
