@@ -9,7 +9,7 @@ from pymatgen.util.string import latexify
 
 from . import figures
 from .baselines import MODELS
-from .baselines.table2 import beside_ours, cells
+from .baselines.table2 import beside_ours, cells, with_ends
 from .data import DATA_DIR_VARIABLE, load_records, read_json
 from .results import load_results
 from .tables import headline, layers_with_and_without_pretraining
@@ -24,9 +24,7 @@ def baseline_figures(stored: list[dict], paper: dict) -> dict:
     if any(r["model"] in MODELS for r in runs):
         drawn["table2"] = figures.table2_dots(cells(runs), paper)
     if curves := [r for r in load_results(RESULTS / "learning_curves.json") if r["profile"] == "full"]:
-        known = {(r["model"], r["target"]) for r in curves}
-        ends = [r for r in runs if (r["model"], r["target"]) in known]
-        drawn["data_efficiency"] = figures.data_efficiency([*curves, *ends])
+        drawn["data_efficiency"] = figures.data_efficiency(with_ends(curves, runs))
     if costs := [r for r in load_results(RESULTS / "baseline_cost.json") if r["profile"] == "full"]:
         drawn["training_cost"] = figures.training_cost(costs)
     return drawn

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -301,8 +301,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     for name in _TRAIN_OPTIONS:
         default = getattr(TrainConfig, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--fraction", nargs="+", type=float, default=[1.0], help="shares of the training set")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=None if name == "max_epochs" else default)
+    parser.add_argument(
+        "--fraction", nargs="+", type=float, default=[1.0],
+        help=f"shares of the training set; without --max-epochs as many steps for each as {TrainConfig.max_epochs} epochs of the whole have",
+    )  # fmt: skip
     parser.add_argument("--results", help="default: data/results/tensors.json, or learning_curves.json for shares below 1")
     parser.add_argument(
         "--threads", type=int, default=1, help="for torch; small networks gain nothing from more"
@@ -310,8 +313,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    train = TrainConfig(**{name: getattr(options, name) for name in _TRAIN_OPTIONS})
+    given = TrainConfig(**{name: getattr(options, name) for name in _TRAIN_OPTIONS if getattr(options, name) is not None})
     for features, target, fraction in itertools.product(options.features, options.target, options.fraction):
+        train = given
+        if options.max_epochs is None:
+            train = replace(given, max_epochs=round(given.max_epochs / fraction), patience=round(given.patience / fraction))
         experiment = Experiment(
             target, features, options.model, options.split, options.profile, train=train, fraction=fraction
         )

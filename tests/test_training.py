@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dtnet_core import experiment as experiment_module
 from dtnet_core.data import Record, save_records
 from dtnet_core.dataset import build_set, group_projector
 from dtnet_core.encoder import encode, load_encoder, parse_features, spell_layers
@@ -157,3 +158,11 @@ def test_feature_texts():
             parse_features(text)
     with pytest.raises(ValueError, match="choose one of"):
         Experiment(target="magnetic")
+
+
+def test_shares_of_the_training_set_get_as_many_steps(monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiment_module, "run_experiment", lambda experiment, *_, **__: asked.append(experiment) or [])
+    experiment_module.main(["--fraction", "0.1", "1", "--seeds", "0"])
+    experiment_module.main(["--fraction", "0.1", "--max-epochs", "7", "--seeds", "0"])
+    assert [(e.train.max_epochs, e.train.patience) for e in asked] == [(3000, 2000), (300, 200), (7, 200)]

@@ -11,7 +11,7 @@ import torch
 
 from ..data import TARGETS
 from ..experiment import SPLITS
-from ..results import finished_runs
+from ..scratch.experiment import stored_runs
 from ..training import TrainConfig
 from .experiment import MODELS, NETWORKS, TRAIN, BaselineExperiment, Shared, run_baseline
 from .price import epochs_within
@@ -29,7 +29,8 @@ def plan(model: str, target: str, fraction: float, options: argparse.Namespace) 
         if epochs is None:
             epochs = epochs_within(model, options.hours, options.profile, fraction) if options.hours else TRAIN.max_epochs
         rate = options.learning_rate or tuned(model, target, options.profile)
-        train = TrainConfig(rate, batch_size=options.batch_size, max_epochs=epochs, patience=options.patience)
+        patience = max(options.patience, epochs) if options.hours else options.patience  # hours that were paid for are spent
+        train = TrainConfig(rate, batch_size=options.batch_size, max_epochs=epochs, patience=patience)
     return BaselineExperiment(model, target, options.profile, options.split, fraction, train)
 
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed, fraction, target, model in itertools.product(options.seeds, options.fraction, options.target, options.model):
         experiment = plan(model, target, fraction, options)
         results = options.results or (CURVES if fraction < 1 else _RESULTS / "tensors.json")
-        if options.again or tuple(experiment.identity(seed).values()) not in finished_runs(results):
+        if stored_runs(experiment, [seed], results, not options.again) == [None]:
             shared = shared or Shared(options.profile)
         (run,) = run_baseline(experiment, [seed], shared, results, not options.again, options.device)
         ended = run["budget"]["ended_by"]

@@ -16,8 +16,8 @@ from ..cost import forget_peak_memory, peak_memory_mb
 from ..data import TARGETS, Record, crystal_systems
 from ..experiment import SPLITS, draw_split, load_clean, spell_split, test_scores
 from ..orbit_graph import OrbitGraph
-from ..results import IDENTITY, append_result, finished_runs, plain, provenance
-from ..scratch.experiment import run_scratch, spell_options
+from ..results import IDENTITY, append_result, plain, provenance
+from ..scratch.experiment import run_scratch, spell_options, stored_runs
 from ..scratch.training import build_graphs
 from ..store import default_cache_dir
 from ..training import TrainConfig
@@ -36,8 +36,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 """Name -> network with random weights. The first three are the paper's peers; see `painn` for what the last one is."""
 MODELS = (*NETWORKS, *REFERENCES)
 TRAIN = TrainConfig(learning_rate=1e-3, batch_size=16, max_epochs=100, patience=50)
-"""The paper's settings but for the learning rate, which `search` chooses for each network, the length, and the batches: a quarter
-of the paper's 64 makes four times as many steps in the same time, from which every network gains while its budget is short."""
+"""The paper's settings but for the learning rate, which `search` chooses for each network, the length and the patience
+that goes with it, and the batches: a quarter of the paper's 64 makes four times as many steps in the same time, from which every
+network gains while its budget is short."""
 
 _CODE = ("orbit_graph", "potentials/graph", "reduce", "scratch/experiment", "scratch/training", "splits", "training")
 _FILES = {"PaiNN": "painn", "PaiNN-local": "painn", "M3GNet": "m3gnet", "MatTen": "tensor_field", "AnisoNet": "tensor_field"}
@@ -154,7 +155,7 @@ def run_baseline(experiment: BaselineExperiment, seeds: Sequence[int] = range(5)
     shared : Shared, optional
         Of the experiment's profile; default: read anew.
     results : path, optional
-        Results file: runs it holds are not repeated, new ones are added.
+        Results file: runs it holds are not repeated (see `scratch.experiment.stored_runs`), new ones are added.
     resume : bool
         False: repeat runs that the results file or a checkpoint already holds.
     device : str
@@ -170,8 +171,7 @@ def run_baseline(experiment: BaselineExperiment, seeds: Sequence[int] = range(5)
     ValueError
         When `shared` is of another profile.
     """
-    done = finished_runs(results, resume)
-    found = [done.get(tuple(experiment.identity(seed).values())) for seed in seeds]
+    found = stored_runs(experiment, seeds, results, resume)
     if all(run is not None for run in found):
         return found
     shared = shared or Shared(experiment.profile)

@@ -56,7 +56,7 @@ def search(experiment: BaselineExperiment, trials: int, shared: Shared, seed: in
         trial.set_user_attr("rate", rate)
         trial.set_user_attr("epoch", found.best_epoch)
         trial.set_user_attr("hours", sum(found.history["seconds"]) / 3600)
-        return min(found.history["validation"])
+        return found.best
 
     study.optimize(objective, trials)
     return {

@@ -24,6 +24,13 @@ def beside_ours(results: Sequence[Mapping]) -> list[Mapping]:
     return ours + [r for model in MODELS for r in chosen if r["model"] == model]
 
 
+def with_ends(curves: Sequence[Mapping], whole: Sequence[Mapping]) -> list[Mapping]:
+    """Runs on shares of the training set, and those of the same models, targets and seeds on all of it."""
+    keys = ("model", "target", "seed")
+    known = {tuple(r[k] for k in keys) for r in curves}
+    return [*curves, *(r for r in whole if tuple(r[k] for k in keys) in known)]
+
+
 def summary(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
     """Table 2's last rows turned round: models down, targets across; in brackets the paper's printed mean. And what a run was given.
 
@@ -37,7 +44,7 @@ def summary(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
     shown = pd.DataFrame({target: table2(results, paper, target).loc["all"] for target in TARGETS if any(r["target"] == target for r in results)})
     shown = shown.reindex(list(dict.fromkeys(r["model"] for r in results))).fillna("-")
     given = budgets(results).reindex(shown.index)
-    for name, digits in (("epochs", 0), ("hours", 2)):
+    for name, digits in (("n_train", 0), ("epochs", 0), ("hours", 3)):
         shown[name] = [f"{x:.{digits}f}" if np.isfinite(x) else "-" for x in given[name].astype(float)]
     return shown.rename_axis("model").reset_index()
 
@@ -116,28 +123,27 @@ def wins(table: pd.DataFrame, model: str, others: Sequence[str]) -> pd.DataFrame
 
 
 def budgets(results: Sequence[Mapping]) -> pd.DataFrame:
-    """What the runs of each model were given, and whether that was enough.
+    """What the runs of each model were given, and whether it was enough.
 
     Parameters
     ----------
     results : sequence of records
-        Those that have not trained one network by epochs are left out.
 
     Returns
     -------
     pandas.DataFrame
-        Index model; columns runs, epochs (mean done), steps (of the optimiser, mean), hours (mean, of the processor), best_epoch
-        (mean, as a share of the epochs done), unfinished (share of the runs that did not stop early).
+        Index model; runs, and means over them: n_train (crystals), hours (of the processor; of the wall clock, without the
+        encoder, for DTNets), and, of single networks, epochs done, steps of the optimiser, late (the best epoch was among the last
+        tenth: more would have helped).
     """
-    rows = [
-        {"model": r["model"], "epochs": r["epochs"], "steps": r["epochs"] * np.ceil(r["n_train"] / r["settings"]["train"]["batch_size"]),
-         "hours": r.get("budget", {}).get("hours", r["wall_s"] / 3600), "best_epoch": r["best_epoch"] / r["epochs"],
-         "unfinished": float(_end(r) != "patience")}
-        for r in results if "epochs" in r
-    ]  # fmt: skip
-    if not rows:
-        return pd.DataFrame(columns=["runs", "epochs", "steps", "hours", "best_epoch", "unfinished"])
-    groups = pd.DataFrame(rows).groupby("model", sort=False)
+    rows = []
+    for r in results:
+        given = {"model": r["model"], "n_train": r["n_train"], "hours": r.get("budget", {}).get("hours", r["wall_s"] / 3600)}
+        if "epochs" in r:
+            steps = r["epochs"] * np.ceil(r["n_train"] / r["settings"]["train"]["batch_size"])
+            given |= {"epochs": r["epochs"], "steps": steps, "late": float(r["best_epoch"] > 0.9 * r["epochs"])}
+        rows.append(given)
+    groups = pd.DataFrame(rows, columns=["model", "n_train", "hours", "epochs", "steps", "late"]).groupby("model", sort=False)
     found = groups.mean()
     found.insert(0, "runs", groups.size())
     return found

@@ -230,7 +230,7 @@ def learning_curve(histories: Mapping) -> Figure:
             values = np.asarray(history[key], dtype=float)
             name = f"{label}, {key}" if label else key
             ax.plot(np.arange(1, len(values) + 1), values, line, color=colour, linewidth=0.9, label=name)
-        best = int(np.argmin(history["validation"]))
+        best = int(np.nanargmin(history["validation"]))
         ax.plot(best + 1, history["validation"][best], "o", color=colour)
     ax.set(xlabel="epoch", ylabel=METRIC_LABELS["mae_ten"])
     plain_log(ax, "y")

@@ -162,7 +162,7 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
     records, graphs, checksum
         Of `experiment.load_clean` and `build_graphs`: what all experiments of a profile share.
     results : path, optional
-        Results file: runs it holds are not repeated, new ones are added.
+        Results file: runs it holds are not repeated (see `stored_runs`), new ones are added.
     cache_dir : path, optional
         For checkpoints; default `store.default_cache_dir()`.
     progress : bool
@@ -176,20 +176,27 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
     list of dict
         One a seed, with the keys of `experiment.run_experiment`, `budget` and `cost`.
     """
-    done = finished_runs(results, resume)
     systems = crystal_systems([r.structure for r in records])
-    runs = []
-    for seed in seeds:
-        run = done.get(tuple(experiment.identity(seed).values()))
-        if run is None:
+    runs = stored_runs(experiment, seeds, results, resume)
+    for place, seed in enumerate(seeds):
+        if runs[place] is None:
             checkpoint = run_file(experiment, seed, checksum, cache_dir)
             if not resume:
                 checkpoint.unlink(missing_ok=True)
-            run = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress, device))
+            runs[place] = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress, device))
             if results is not None:
-                append_result(results, run)
-        runs.append(run)
+                append_result(results, runs[place])
     return runs
+
+
+def stored_runs(experiment: Trainable, seeds: Sequence[int], results: str | Path | None, resume: bool = True) -> list[dict | None]:
+    """The finished run of each seed; None where there is none, or one with another learning rate, batch size or number of epochs."""
+    done = finished_runs(results, resume)
+    found = [done.get(tuple(experiment.identity(seed).values())) for seed in seeds]
+    keys = ("learning_rate", "batch_size", "max_epochs")
+    wanted = {k: getattr(experiment.train, k) for k in keys}
+    trained = [run and run["settings"].get("train") for run in found]  # references have no such settings
+    return [run if train is None or wanted == {k: train[k] for k in keys} else None for run, train in zip(found, trained, strict=True)]
 
 
 def fit_experiment(experiment: Trainable, seed: int, records: Sequence[Record], graphs: Sequence[OrbitGraph], checksum: str,
@@ -212,13 +219,13 @@ def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, p
     seconds = found.history.pop("seconds")
     return experiment.identity(seed) | test_scores(split, labels, predicted, systems) | {
         "best_epoch": found.best_epoch, "epochs": len(seconds), "stopped_early": found.ended_by == "patience",
-        "budget": {"device": device, "max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
+        "budget": {"device": device, "clock": found.clock, "max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
                    "ended_by": found.ended_by, "hours": sum(seconds) / 3600},
         "cost": {"seconds_per_epoch": float(np.median(seconds)), "peak_memory_mb": peak_memory_mb()},
-        "validation_mae_ten": min(found.history["validation"]),
+        "validation_mae_ten": found.best,
         "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
         "parameters": sum(p.numel() for p in found.model.parameters() if p.requires_grad),
-        "settings": experiment.settings(found.model), "data_sha256": checksum, "command": experiment.command(seed),
+        "settings": experiment.settings(found.model), "data_sha256": checksum, "command": experiment.command(seed) + ("" if device == "cpu" else f" --device {device}"),
         "wall_s": round(sum(seconds), 1), **provenance(),
     }  # fmt: skip
 

@@ -90,12 +90,17 @@ class GraphSet:
 
 @dataclass
 class ScratchResult:
-    """The weights of the best epoch; `history` has the processor `seconds` of each epoch, too."""
+    """The weights of the best epoch and its validation error; `history` has the `seconds` of each epoch, too.
+
+    Those are the processor's; on another device, the wall clock's, as `clock` says.
+    """
 
     model: nn.Module
     history: dict[str, list[float]]
     best_epoch: int
+    best: float
     ended_by: str
+    clock: str
 
 
 def build_graphs(
@@ -190,14 +195,15 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     identity = hashlib.sha256(identity.encode()).hexdigest()
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(Path(checkpoint), identity)
+    clock, now = ("processor", time.process_time) if device == "cpu" else ("wall", time.monotonic)
     with tqdm(
         total=config.max_epochs, initial=run.epoch, unit="epoch", desc=f"seed {seed}", disable=not progress
     ) as bar:
         while (ended_by := _end(run, config, max_hours)) is None:
-            started = time.process_time()
+            started = now()
             run.one_epoch(data, rows, config)
             run.validate(data, watched)
-            run.history["seconds"].append(time.process_time() - started)
+            run.history["seconds"].append(now() - started)
             if checkpoint is not None:
                 run.save(Path(checkpoint), identity)
             bar.set_postfix(
@@ -205,7 +211,7 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
             )
             bar.update()
     network.load_state_dict(run.best_state)
-    return ScratchResult(network.eval(), run.history, run.best_epoch, ended_by)
+    return ScratchResult(network.eval(), run.history, run.best_epoch, run.best, ended_by, clock)
 
 
 class _GraphRun(_Run):
