@@ -349,10 +349,10 @@ def test_table2_beside_the_papers():
     won = wins(cells(runs), "DTNet-joint", ["PaiNN"])
     assert won.loc["total", "wins"].all() and not won.loc["ionic", "wins"].any() and len(won) == 16
     assert len(wins(cells(runs), "DTNet-joint", ["MatTen"])) == 0  # nothing to compare yet
-    trained = {"settings": {"train": {"batch_size": 4}}, "best_epoch": 9, "wall_s": 36.0}
+    trained = {"settings": {"train": {"batch_size": 4}}, "best_epoch": 9, "wall_s": 36.0, "history": {"train": [2.0, 21.0, 1.0]}}
     given = budgets([run("DTNet-joint", "total", 0, 1.0, wall_s=36.0), run("PaiNN", "total", 0, 1.0, epochs=10, **trained), run("PaiNN", "total", 1, 1.0, epochs=20, stopped_early=True, **trained)])
     assert given.loc["PaiNN"].to_dict() == pytest.approx(  # 3 and 5 steps an epoch
-        {"runs": 2, "n_train": 15, "epochs": 15, "steps": 65, "hours": 0.01, "late": 0.0})  # fmt: skip
+        {"runs": 2, "n_train": 15, "epochs": 15, "steps": 65, "hours": 0.01, "late": 0.0, "jumps": 1.0})  # fmt: skip
     assert np.isnan(given.loc["DTNet-joint", "epochs"])
     share = run("PaiNN", "total", 1, 3.0)
     assert with_ends([share], runs) == [share, next(r for r in runs if (r["model"], r["target"], r["seed"]) == ("PaiNN", "total", 1))]

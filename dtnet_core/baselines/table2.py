@@ -134,16 +134,17 @@ def budgets(results: Sequence[Mapping]) -> pd.DataFrame:
     pandas.DataFrame
         Index model; runs, and means over them: n_train (crystals), hours (of the processor; of the wall clock, without the
         encoder, for DTNets), and, of single networks, epochs done, steps of the optimiser, late (the best epoch was among the last
-        tenth: more would have helped).
+        tenth: more would have helped), jumps (an epoch's training error was ten times the first one's).
     """
     rows = []
     for r in results:
         given = {"model": r["model"], "n_train": r["n_train"], "hours": r.get("budget", {}).get("hours", r["wall_s"] / 3600)}
         if "epochs" in r:
             steps = r["epochs"] * np.ceil(r["n_train"] / r["settings"]["train"]["batch_size"])
-            given |= {"epochs": r["epochs"], "steps": steps, "late": float(r["best_epoch"] > 0.9 * r["epochs"])}
+            given |= {"epochs": r["epochs"], "steps": steps, "late": float(r["best_epoch"] > 0.9 * r["epochs"]),
+                      "jumps": float(max(r["history"]["train"]) > 10 * r["history"]["train"][0])}  # fmt: skip
         rows.append(given)
-    groups = pd.DataFrame(rows, columns=["model", "n_train", "hours", "epochs", "steps", "late"]).groupby("model", sort=False)
+    groups = pd.DataFrame(rows, columns=["model", "n_train", "hours", "epochs", "steps", "late", "jumps"]).groupby("model", sort=False)
     found = groups.mean()
     found.insert(0, "runs", groups.size())
     return found

@@ -32,7 +32,8 @@ def table2_dots(cells: pd.DataFrame, paper: Mapping) -> Figure:
             mine = cells[(cells["target"] == target) & (cells["model"] == model)].set_index("system").reindex(systems)
             place = np.arange(len(systems)) + (k - (len(models) - 1) / 2) * 0.8 / len(models)
             colour = PALETTE[k % len(PALETTE)]
-            ax.errorbar(place, mine["mean"], yerr=mine["std"].fillna(0), fmt="o", color=colour, elinewidth=0.7, markersize=3, label=model)
+            marker = "os"[k // len(PALETTE)]
+            ax.errorbar(place, mine["mean"], yerr=mine["std"].fillna(0), fmt=marker, color=colour, elinewidth=0.7, markersize=3, label=model)
             printed = [paper["mae_ten"][target][s].get(model.removesuffix("-joint"), {}).get("mean", np.nan) for s in systems]
             ax.plot(place, printed, "o", color=colour, markerfacecolor="white", markersize=4, zorder=0)
         for border in np.arange(len(systems) - 1) + 0.5:

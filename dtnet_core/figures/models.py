@@ -215,7 +215,7 @@ def _density(x: np.ndarray, y: np.ndarray, scale: str) -> tuple[np.ndarray, np.n
 
 @figure
 def learning_curve(histories: Mapping) -> Figure:
-    """Loss by epoch in training and on the validation set; a dot marks the best epoch.
+    """Loss by epoch in training and on the validation set; a dot marks the best epoch. Losses far above the first are beyond the axis.
 
     Parameters
     ----------
@@ -232,10 +232,14 @@ def learning_curve(histories: Mapping) -> Figure:
             ax.plot(np.arange(1, len(values) + 1), values, line, color=colour, linewidth=0.9, label=name)
         best = int(np.nanargmin(history["validation"]))
         ax.plot(best + 1, history["validation"][best], "o", color=colour)
+    losses = [h[key] for h in several.values() for key in ("train", "validation")]
+    first = max(float(np.nanmax(x[:2])) for x in losses)
     ax.set(xlabel="epoch", ylabel=METRIC_LABELS["mae_ten"])
+    ax.set(xlim=(1, None), ylim=(0.8 * min(map(np.nanmin, losses)), min(ax.get_ylim()[1], 1.5 * first)))
     plain_log(ax, "y")
     if len(several) <= 2:
         ax.legend()
     else:
+        plain_log(ax, "x")  # schedules of different lengths
         fig.legend(loc="outside upper center", ncols=2)
     return fig
