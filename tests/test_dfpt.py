@@ -281,6 +281,35 @@ def test_run_restarts_where_it_was_killed(tmp_path, pseudo_dir, engine):
         dfpt.run(start_structure(), folder, "x", ecut=99.0)
 
 
+def test_a_killed_response_goes_on_from_what_it_left(tmp_path, pseudo_dir, engine):
+    folder, die = tmp_path / "run", tmp_path / "die"
+    state = folder / "tmp/_ph0/x.phsave/status_run.xml"
+
+    def dies():
+        with pytest.raises(DFPTError, match="did not end"):
+            dfpt.run(start_structure(), folder, "x")
+
+    def leaves_a_state():
+        state.parent.mkdir(parents=True)
+        state.write_text("<Root/>")
+        later = (folder / "ground.out").stat().st_mtime + 1
+        os.utime(state, (later, later))
+
+    die.write_text("response")
+    dies()
+    assert "recover=.false." in (folder / "response.in").read_text()
+    leaves_a_state()
+    dies()  # cannot go on from it: the next try starts anew
+    assert "recover=.true." in (folder / "response.in").read_text() and not state.exists()
+    dies()
+    assert "recover=.false." in (folder / "response.in").read_text()
+    leaves_a_state()
+    os.utime(folder / "response.out", times=(later := (folder / "response.in").stat().st_mtime + 500, later))
+    die.unlink()
+    assert dfpt.run(start_structure(), folder, "x")["wall_s"] > 500  # with the time before the kill
+    assert "recover=.true." in (folder / "response.in").read_text()
+
+
 def test_a_mesh_too_coarse_for_neutral_charges_is_made_denser(tmp_path, pseudo_dir, engine):
     bad, program = tmp_path / "bad.out", tmp_path / "engine.sh"
     before, charges = (QE / "response.out").read_text().rsplit("Effective charges (d Force / dE)", 1)

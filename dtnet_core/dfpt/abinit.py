@@ -31,6 +31,11 @@ _NUMBER = r"[-+]?\d+\.?\d*(?:[EeDd][-+]?\d+)?"
 _TOLVRS, _TOLWFR, _TOLWFR_DDK, _BOXCUTMIN = 1e-8, 1e-16, 1e-11, 1.5
 
 
+def state_folder(stage: str, folder: Path) -> Path | None:
+    """None: a killed stage starts anew, and only that one."""
+    return None
+
+
 def arguments(stage: str) -> list[str]:
     """Command-line arguments of a stage."""
     return [f"{stage}.abi"]

@@ -50,17 +50,25 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
               timeout: float | None = None) -> float:
     """Run one program on one input unless its output is complete; returns the wall time of the stage in seconds.
 
+    Where the engine can, a killed program goes on from what it left behind; the time that it took before is counted, too.
+
     Raises
     ------
-    DFPTError : the program ended without its closing words; the message has the last lines it wrote.
+    DFPTError : the program ended without its closing words; the message has the last lines it wrote. What a program left behind
+        that could not go on from it is removed: the next try starts anew.
     """
     module = ENGINES[engine]
     output, seconds_file = folder / f"{stage}{module.SUFFIX}", folder / f"{stage}.seconds"
     if output.is_file() and module.completed(output.read_text(errors="replace")):
         return float(seconds_file.read_text()) if seconds_file.exists() else 0.0
+    left, spent_file, input_file = module.state_folder(stage, folder), folder / f"{stage}.spent", folder / module.input_name(stage)
+    spent = float(spent_file.read_text()) if left and spent_file.exists() else 0.0
+    if left and output.exists() and input_file.exists():
+        spent += max(0.0, output.stat().st_mtime - input_file.stat().st_mtime)
+        write_atomic(spent_file, f"{spent:.1f}")
     for old in folder.glob(f"{stage}{module.SUFFIX}*"):
         old.unlink()
-    write_atomic(folder / module.input_name(stage), text() if callable(text) else text)
+    write_atomic(input_file, text() if callable(text) else text)
     log_path = output if module.SUFFIX == ".out" else folder / f"{stage}.log"
     env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     start = time.monotonic()
@@ -71,11 +79,14 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
         except subprocess.TimeoutExpired as error:
             raise DFPTError(f"stage '{stage}' in {folder} ran over {timeout} s; allow more or use a smaller cell.") \
                 from error
-    seconds = time.monotonic() - start
+    seconds = spent + time.monotonic() - start
     if not output.is_file() or not module.completed(output.read_text(errors="replace")):
+        if left:
+            shutil.rmtree(left)
         tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-25:])
         raise DFPTError(f"stage '{stage}' in {folder} did not end. Last lines of its output:\n{tail}")
     write_atomic(seconds_file, f"{seconds:.1f}")
+    spent_file.unlink(missing_ok=True)
     return seconds
 
 

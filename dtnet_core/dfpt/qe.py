@@ -33,6 +33,13 @@ def input_name(stage: str) -> str:
     return f"{stage}.in"
 
 
+def state_folder(stage: str, folder: Path) -> Path | None:
+    """Where a killed ph.x left what it had done of the response to the present ground state; None when there is nothing."""
+    state, ground = folder / "tmp/_ph0/x.phsave/status_run.xml", folder / "ground.out"
+    newer = stage == "response" and state.exists() and ground.exists() and state.stat().st_mtime > ground.stat().st_mtime
+    return folder / "tmp/_ph0" if newer else None
+
+
 def arguments(stage: str) -> list[str]:
     """Command-line arguments of a stage."""
     return ["-in", f"{stage}.in"]
@@ -57,8 +64,9 @@ def write_input(stage: str, structure: Structure, pseudos: dict[str, Pseudo], se
     if stage == "dynmat":
         return "&input\nfildyn='dyn' asr='simple' lperm=.true. filout='modes' filmol='' filxsf='' fileig=''\n/\n"
     if stage == "response":
+        goes_on = str(state_folder(stage, folder) is not None).lower()
         return ("response\n&inputph\nprefix='x' outdir='./tmp' fildyn='dyn' tr2_ph=1e-14 epsil=.true. trans=.true.\n"
-                "search_sym=.false. reduce_io=.true.\n/\n0 0 0\n")
+                f"search_sym=.false. reduce_io=.true. recover=.{goes_on}.\n/\n0 0 0\n")
     occupied = valence_bands(structure, pseudos)
     calculation, outdir, nbnd, threshold = {
         "relax": ("scf", "tmp_relax", occupied + 1, 1e-8),
