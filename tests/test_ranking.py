@@ -129,8 +129,8 @@ def test_what_dfpt_can_do_and_costs(tmp_path):
     jobs = shortlist.affordable(pool, computed)
     assert set(jobs) == {"MgS", "cell"} and jobs["cell"]["n_atoms"] == 2 and jobs["MgS"]["spacegroup"] == "Fm-3m"
     assert shortlist.affordable(pool[:1], computed, max_minutes=0.01) == {}
-    weights, times = shortlist.fit_cost(computed), np.array([r.meta["wall_s"] for r in computed])
-    guess = np.array([np.exp(shortlist.Job.of(r.structure, r.meta["gap_ev"]).logs() @ weights) for r in computed])
+    rate, times = shortlist.fit_cost(computed), np.array([r.meta["wall_s"] for r in computed])
+    guess = np.array([rate * shortlist.Job.of(r.structure, r.meta["gap_ev"]).work() for r in computed])
     assert np.median(np.maximum(guess / times, times / guess)) < 2
     [path] = shortlist.write_inputs(pool[:1], tmp_path)
     assert path.name == "MgS.vasp" and np.allclose(read_structure(path).lattice.matrix, pool[0].structure.lattice.matrix, atol=1e-9)

@@ -1,8 +1,8 @@
 """Which of the best candidates the kit's own DFPT can check, and what each will cost.
 
-Costs are read off the crystals that the kit has computed: a power law in what the programs' work grows with. ``python
--m dtnet_core.screening.shortlist`` writes structures of the stored ranking's best as files; ``python -m dtnet_core.dfpt compute`` does the
-rest (`data/open_dfpt.md`).
+Costs are read off the crystals that the kit has computed: they are proportional to the number of orbitals whose response is
+solved for. ``python -m dtnet_core.screening.shortlist`` writes structures of the stored ranking's best as files; ``python -m
+dtnet_core.dfpt compute`` does the rest (`data/open_dfpt.md`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Job:
 
     Attributes
     ----------
-    n_atoms, electrons, k_points, operations : int
-        Valence electrons; points of the whole response mesh; operations of the space group.
+    n_atoms, electrons, k_points : int
+        Valence electrons; irreducible points of the response mesh.
     ecut : float
         Cutoff in hartree.
     volume : float
@@ -48,7 +48,6 @@ class Job:
     n_atoms: int
     electrons: int
     k_points: int
-    operations: int
     ecut: float
     volume: float
     spacegroup: str
@@ -64,22 +63,20 @@ class Job:
         """
         cell = inputs.standard_cell(structure)
         pseudos = inputs.pseudos_of(cell)
-        electrons, analyzer = 2 * inputs.valence_bands(cell, pseudos), SpacegroupAnalyzer(cell, symprec=1e-3)
-        divisions, shifts = inputs.mesh(cell, inputs.response_spacing(gap_ev, cell))
-        return cls(len(cell), electrons, int(np.prod(divisions)) * len(shifts), len(analyzer.get_symmetry_operations()),
-                   inputs.cutoff(pseudos), float(cell.volume), analyzer.get_space_group_symbol())  # fmt: skip
+        points, _ = inputs.irreducible(cell, *inputs.mesh(cell, inputs.response_spacing(gap_ev, cell)))
+        return cls(len(cell), 2 * inputs.valence_bands(cell, pseudos), len(points), inputs.cutoff(pseudos), float(cell.volume),
+                   SpacegroupAnalyzer(cell, symprec=1e-3).get_space_group_symbol())  # fmt: skip
 
-    def logs(self) -> np.ndarray:
-        """What the logarithm of the cost is linear in, [6]."""
-        plane_waves = self.volume * self.ecut**1.5
-        return np.array([1, *np.log([self.electrons, plane_waves, self.k_points, self.operations, self.n_atoms])])
+    def work(self) -> float:
+        """What the cost is proportional to: orbitals at all k-points, their plane waves, and the three components of the field and
+        of each atom's displacement to which they respond.
+        """
+        return self.electrons * self.k_points * self.volume * self.ecut**1.5 * (3 + 3 * self.n_atoms)
 
 
-def fit_cost(records: Sequence[Record], ridge: float = 0.3) -> np.ndarray:
-    """Exponents [6] of the cost in seconds (see `Job.logs`) from records that say how long they took."""
-    rows = [(Job.of(r.structure, r.meta["gap_ev"]).logs(), np.log(r.meta["wall_s"])) for r in records if r.meta.get("wall_s")]
-    x, y = (np.array(column) for column in zip(*rows, strict=True))
-    return np.linalg.solve(x.T @ x + ridge * np.diag([0, 1, 1, 1, 1, 1]), x.T @ y)
+def fit_cost(records: Sequence[Record]) -> float:
+    """Seconds for a unit of `Job.work`: median of the records that say how long they took."""
+    return float(np.median([r.meta["wall_s"] / Job.of(r.structure, r.meta["gap_ev"]).work() for r in records if r.meta.get("wall_s")]))
 
 
 def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_atoms: int = 5, max_minutes: float = 75,
@@ -104,7 +101,7 @@ def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_ato
     dict of id to dict
         The fields of `Job`, and `minutes`.
     """
-    weights, found = fit_cost(computed), {}
+    rate, found = fit_cost(computed), {}
     for record in candidates:
         elements = {e.symbol for e in record.structure.composition}
         if len(record.structure) > 2 * max_atoms or elements & MAGNETIC or not (band_gap(record) or 0) >= min_gap:
@@ -113,7 +110,7 @@ def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_ato
             job = Job.of(record.structure, band_gap(record))
         except DFPTError:
             continue
-        minutes = float(np.exp(job.logs() @ weights)) / 60
+        minutes = rate * job.work() / 60
         if job.n_atoms <= max_atoms and minutes <= max_minutes:
             found[record.id] = vars(job) | {"minutes": round(minutes, 1)}
     return found
