@@ -24,7 +24,8 @@ FROM_SCRATCH = "-scratch"
 """End of the name of an encoder that was trained together with its readout."""
 
 _ROOT = Path(__file__).resolve().parent.parent
-_OUTPUTS = ("data/results", "data/weights", "figures")  # what runs write: a change there does not change the code that ran
+_OUTPUTS = ("data/results", "data/weights", "figures", "data/*.json.gz")
+"""What runs write: a change there does not change the code that ran, and inputs have their checksums in the records."""
 
 
 def plain(value):
