@@ -258,6 +258,8 @@ def _command(experiment: Experiment, seed: int) -> str:
     for name in _TRAIN_OPTIONS:
         if getattr(experiment.train, name) != getattr(TrainConfig, name):
             words.append(f"--{name.replace('_', '-')} {getattr(experiment.train, name)}")
+    if "initial_anisotropy" in experiment.options:
+        words.append(f"--initial-anisotropy {experiment.options['initial_anisotropy']}")
     if experiment.fraction != 1:
         words.append(f"--fraction {experiment.fraction}")
     return " ".join([*words, f"--seeds {seed}"])
@@ -302,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in _TRAIN_OPTIONS:
         default = getattr(TrainConfig, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=None if name == "max_epochs" else default)
+    parser.add_argument("--initial-anisotropy", type=float, default=1.0, help="see readout.DTNetConfig; few crystals need less than 1")
     parser.add_argument(
         "--fraction", nargs="+", type=float, default=[1.0],
         help=f"shares of the training set; without --max-epochs as many steps for each as {TrainConfig.max_epochs} epochs of the whole have",
@@ -319,8 +322,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.max_epochs is None:
             train = replace(given, max_epochs=round(given.max_epochs / fraction), patience=round(given.patience / fraction))
         experiment = Experiment(
-            target, features, options.model, options.split, options.profile, train=train, fraction=fraction
-        )
+            target, features, options.model, options.split, options.profile, train=train, fraction=fraction,
+            options={} if options.initial_anisotropy == 1 else {"initial_anisotropy": options.initial_anisotropy},
+        )  # fmt: skip
         for run in run_experiment(experiment, options.seeds, options.results or default_results(experiment), resume=not options.again):
             print(
                 f"{target:10s} {options.model} {features} {run['split']} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",

@@ -354,8 +354,9 @@ def test_table2_beside_the_papers():
     assert given.loc["PaiNN"].to_dict() == pytest.approx(  # 3 and 5 steps an epoch
         {"runs": 2, "n_train": 15, "epochs": 15, "steps": 65, "hours": 0.01, "late": 0.0, "jumps": 1.0})  # fmt: skip
     assert np.isnan(given.loc["DTNet-joint", "epochs"])
-    share = run("PaiNN", "total", 1, 3.0)
+    share, own = run("PaiNN", "total", 1, 3.0, split="record:0.1"), run("PaiNN", "total", 1, 3.0, split="record")
     assert with_ends([share], runs) == [share, next(r for r in runs if (r["model"], r["target"], r["seed"]) == ("PaiNN", "total", 1))]
+    assert with_ends([share, own], runs) == [share, own]
     assert len(figures.table2_dots(cells(runs), paper).axes) == 2
     assert len(figures.data_efficiency(runs).axes) == 2
     cost = [{"model": "PaiNN", "parameters": 10_000, "seconds_per_epoch": 2.0, "peak_memory_mb": 700.0}]

@@ -25,9 +25,10 @@ def beside_ours(results: Sequence[Mapping]) -> list[Mapping]:
 
 
 def with_ends(curves: Sequence[Mapping], whole: Sequence[Mapping]) -> list[Mapping]:
-    """Runs on shares of the training set, and those of the same models, targets and seeds on all of it."""
+    """Runs on shares of the training set, and, where they are not among these, those of the same models, targets and seeds on all of it."""
     keys = ("model", "target", "seed")
-    known = {tuple(r[k] for k in keys) for r in curves}
+    ended = {tuple(r[k] for k in keys) for r in curves if r["split"] == "record"}
+    known = {tuple(r[k] for k in keys) for r in curves} - ended
     return [*curves, *(r for r in whole if tuple(r[k] for k in keys) in known)]
 
 
