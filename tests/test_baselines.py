@@ -381,6 +381,10 @@ def test_command_line_repeats_a_record(shared, tmp_path, monkeypatch, capsys):
     (longer,) = load_results(path)
     assert longer["epochs"] == 2 and longer["command"] == run["command"].replace("--max-epochs 1", "--max-epochs 2")
 
+    with pytest.raises(SystemExit):  # a network that diverges is named, and stops no other
+        command_line.main([*words, "--learning-rate", "1e30", "--max-epochs", "3", "--model", "PaiNN", "median", "--results", str(path)])
+    assert "not finished:" in (said := capsys.readouterr()).err and "the loss is nan" in said.err and "median" in said.out
+
 
 def test_refuses_what_it_cannot_do(monkeypatch, shared):
     with pytest.raises(ValueError, match="profile full, the shared records are of mini"):

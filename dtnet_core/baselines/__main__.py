@@ -57,15 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    shared = None
+    shared, diverged = None, []
     for seed, fraction, target, model in itertools.product(options.seeds, options.fraction, options.target, options.model):
         experiment = plan(model, target, fraction, options)
         results = options.results or (CURVES if fraction < 1 else _RESULTS / "tensors.json")
         if stored_runs(experiment, [seed], results, not options.again) == [None]:
             shared = shared or Shared(options.profile)
-        (run,) = run_baseline(experiment, [seed], shared, results, not options.again, options.device)
+        try:
+            (run,) = run_baseline(experiment, [seed], shared, results, not options.again, options.device)
+        except FloatingPointError as error:  # the others have nothing to do with it
+            diverged.append(f"{experiment.command(seed)}: {error}")
+            continue
         ended = run["budget"]["ended_by"]
         print(f"{model:12s} {target:10s} {run['split']:12s} seed {seed}: MAE_ten {run['mae_ten']:.3f} ({ended})", flush=True)
+    if diverged:
+        parser.exit(1, "\n".join(["not finished:", *diverged, ""]))
 
 
 if __name__ == "__main__":
