@@ -11,10 +11,15 @@ from ..data import TARGETS
 from ..symmetry import CRYSTAL_SYSTEMS
 from ..tables import headline
 from .experiment import MODELS
+from .references import REFERENCES
 
 ROWS = (*CRYSTAL_SYSTEMS, "all")
 OURS = {"DTNet-joint": ("7net-0+7net-l3i5", "0-5+0-5"), "DTNet-simple": ("7net-0", "0-5")}
 """Encoder and layers of the DTNets that stand beside the baselines: what ships, and the paper's recipe on open features."""
+
+
+PEERS = ("PaiNN", "M3GNet", "MatTen")
+"""The paper's own."""
 
 
 def beside_ours(results: Sequence[Mapping]) -> list[Mapping]:
@@ -22,6 +27,18 @@ def beside_ours(results: Sequence[Mapping]) -> list[Mapping]:
     chosen = headline(results)
     ours = [r for model, inputs in OURS.items() for r in chosen if (r["model"], r["encoder"], r["layer"]) == (model, *inputs)]
     return ours + [r for model in MODELS for r in chosen if r["model"] == model]
+
+
+def missing(table: pd.DataFrame, seeds: int = 5) -> list[str]:
+    """"model, target" of what `OURS`, `PEERS` and the references lack of Table 2.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `cells`.
+    """
+    complete = table[(table["system"] == "all") & (table["seeds"] >= seeds)].set_index(["model", "target"]).index
+    return [f"{m}, {t}" for m in (*OURS, *PEERS, *REFERENCES) for t in TARGETS if (m, t) not in complete]
 
 
 def with_ends(curves: Sequence[Mapping], whole: Sequence[Mapping]) -> list[Mapping]:
