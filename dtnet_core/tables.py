@@ -241,13 +241,14 @@ def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
 
 def main() -> None:
     """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.tables``."""
-    from .baselines.table2 import beside_ours, summary  # here, as tables need no torch
+    from .baselines.table2 import beside_ours, cells, summary, verdict  # here, as tables need no torch
 
     folder = _ROOT / "data/results"
     stored, paper = load_results(folder / "tensors.json"), json.loads((_ROOT / "data/paper/table2.json").read_text())
     dtnets = [r for r in headline(stored) if r["model"].startswith("DTNet")]
     update_block(_ROOT / "README.md", "results", readme_table(dtnets, paper))
-    update_block(_ROOT / "README.md", "baselines", markdown_table(summary(beside_ours(stored), paper)))
+    beside = beside_ours(stored)
+    update_block(_ROOT / "README.md", "baselines", f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}")
     update_block(_ROOT / "README.md", "by formula", readme_table(by_formula(stored), paper))
     update_block(_ROOT / "README.md", "interval", markdown_table(interval_table(stored, paper)))
     update_block(_ROOT / "README.md", "matbench", matbench_table(json.loads((folder / "matbench.json").read_text())))

@@ -20,7 +20,7 @@ from dtnet_core.baselines import price, search
 from dtnet_core.baselines.experiment import NETWORKS, BaselineExperiment, Shared, run_baseline
 from dtnet_core.baselines.m3gnet import M3GNet, matgl
 from dtnet_core.baselines.painn import PaiNN
-from dtnet_core.baselines.table2 import budgets, cells, missing, table2, wins, with_ends
+from dtnet_core.baselines.table2 import budgets, cells, missing, table2, verdict, wins, with_ends
 from dtnet_core.baselines.tensor_field import MATTEN, TensorField, TensorFieldConfig, wigner
 from dtnet_core.cost import forget_peak_memory, peak_memory_mb
 from dtnet_core.metrics import metrics_by_system, scalar_constant
@@ -349,6 +349,7 @@ def test_table2_beside_the_papers():
     assert {"DTNet-joint, electronic", "MatTen, total", "ridge, ionic"} <= set(missing(cells(runs), seeds=2))
     assert not {"DTNet-joint, total", "PaiNN, ionic"} & set(missing(cells(runs), seeds=2))
     won = wins(cells(runs), "DTNet-joint", ["PaiNN"])
+    assert verdict(cells(runs)).count("of 0") == 2  # nothing of M3GNet and MatTen
     assert won.loc["total", "wins"].all() and not won.loc["ionic", "wins"].any() and len(won) == 16
     assert len(wins(cells(runs), "DTNet-joint", ["MatTen"])) == 0  # nothing to compare yet
     trained = {"settings": {"train": {"batch_size": 4}}, "best_epoch": 9, "wall_s": 36.0, "history": {"train": [2.0, 21.0, 1.0]}}
