@@ -43,7 +43,8 @@ def table2_dots(cells: pd.DataFrame, paper: Mapping) -> Figure:
         ax.set_title(TARGET_LABELS[target])
         plain_log(ax, "y")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 8))
+    rows = -(-len(labels) // 8)
+    fig.legend(handles, labels, loc="outside upper center", ncols=-(-len(labels) // rows))
     letter_panels(axes[:, 0])
     return fig
 
