@@ -40,8 +40,9 @@ class Job:
         Valence electrons; irreducible points of the response mesh.
     ecut : float
         Cutoff in hartree.
-    volume : float
-        Of the cell in cubic angstrom.
+    box : float
+        Product of the cell's lengths in cubic angstrom: what the grid grows with that functions are transformed on. A skewed cell has
+        more of it than volume.
     spacegroup : str
     """
 
@@ -49,7 +50,7 @@ class Job:
     electrons: int
     k_points: int
     ecut: float
-    volume: float
+    box: float
     spacegroup: str
 
     @classmethod
@@ -64,14 +65,14 @@ class Job:
         cell = inputs.standard_cell(structure)
         pseudos = inputs.pseudos_of(cell)
         points, _ = inputs.irreducible(cell, *inputs.mesh(cell, inputs.response_spacing(gap_ev, cell)))
-        return cls(len(cell), 2 * inputs.valence_bands(cell, pseudos), len(points), inputs.cutoff(pseudos), float(cell.volume),
+        return cls(len(cell), 2 * inputs.valence_bands(cell, pseudos), len(points), inputs.cutoff(pseudos), float(np.prod(cell.lattice.abc)),
                    SpacegroupAnalyzer(cell, symprec=1e-3).get_space_group_symbol())  # fmt: skip
 
     def work(self) -> float:
-        """What the cost is proportional to: orbitals at all k-points, their plane waves, and the three components of the field and
+        """What the cost is proportional to: orbitals at all k-points, the grid they are on, and the three components of the field and
         of each atom's displacement to which they respond.
         """
-        return self.electrons * self.k_points * self.volume * self.ecut**1.5 * (3 + 3 * self.n_atoms)
+        return self.electrons * self.k_points * self.box * self.ecut**1.5 * (3 + 3 * self.n_atoms)
 
 
 def fit_cost(records: Sequence[Record]) -> float:
