@@ -239,22 +239,29 @@ def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
     write_atomic(path, f"{before}{first}\n{text}\n{last}{after}")
 
 
-def main() -> None:
-    """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.tables``."""
+def markdown_blocks() -> dict[tuple[str, str], str]:
+    """What stands in Markdown files, from the stored results: (file, mark of `update_block`) -> text."""
     from .baselines.table2 import beside_ours, cells, summary, verdict  # here, as tables need no torch
 
     folder = _ROOT / "data/results"
     stored, paper = load_results(folder / "tensors.json"), json.loads((_ROOT / "data/paper/table2.json").read_text())
-    dtnets = [r for r in headline(stored) if r["model"].startswith("DTNet")]
-    update_block(_ROOT / "README.md", "results", readme_table(dtnets, paper))
-    beside = beside_ours(stored)
-    update_block(_ROOT / "README.md", "baselines", f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}")
-    update_block(_ROOT / "README.md", "by formula", readme_table(by_formula(stored), paper))
-    update_block(_ROOT / "README.md", "interval", markdown_table(interval_table(stored, paper)))
-    update_block(_ROOT / "README.md", "matbench", matbench_table(json.loads((folder / "matbench.json").read_text())))
-    update_block(_ROOT / "README.md", "screening", screening_table(load_results(folder / "screening.json")))
-    update_block(folder / "experiments.md", "roads", roads_table(load_results(folder / "roads.json")))
-    update_block(_ROOT / "data/weights/README.md", "metrics", card_table(stored))
+    dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
+    return {
+        ("README.md", "results"): readme_table(dtnets, paper),
+        ("README.md", "by formula"): readme_table(by_formula(stored), paper),
+        ("README.md", "interval"): markdown_table(interval_table(stored, paper)),
+        ("README.md", "matbench"): matbench_table(json.loads((folder / "matbench.json").read_text())),
+        ("README.md", "baselines"): f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}",
+        ("README.md", "screening"): screening_table(load_results(folder / "screening.json")),
+        ("data/results/experiments.md", "roads"): roads_table(load_results(folder / "roads.json")),
+        ("data/weights/README.md", "metrics"): card_table(stored),
+    }
+
+
+def main() -> None:
+    """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.tables``."""
+    for (name, mark), text in markdown_blocks().items():
+        update_block(_ROOT / name, mark, text)
 
 
 if __name__ == "__main__":

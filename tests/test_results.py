@@ -157,17 +157,6 @@ def test_commit_of_clean_changed_and_foreign_folders(tmp_path):
 
 
 def test_markdown_files_show_what_the_results_files_hold():
-    folder = ROOT / "data/results"
-    stored = r.load_results(folder / "tensors.json")
-    tables = {
-        ("README.md", "results"): t.readme_table(t.headline(stored), TABLE2),
-        ("README.md", "by formula"): t.readme_table(t.by_formula(stored), TABLE2),
-        ("README.md", "interval"): t.markdown_table(t.interval_table(stored, TABLE2)),
-        ("README.md", "matbench"): t.matbench_table(json.loads((folder / "matbench.json").read_text())),
-        ("README.md", "screening"): t.screening_table(r.load_results(folder / "screening.json")),
-        ("data/results/experiments.md", "roads"): t.roads_table(r.load_results(folder / "roads.json")),
-        ("data/weights/README.md", "metrics"): t.card_table(stored),
-    }
-    for (name, mark), table in tables.items():
+    for (name, mark), table in t.markdown_blocks().items():
         shown = (ROOT / name).read_text().split(f"<!-- {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
         assert shown.strip() == table, "run: python -m dtnet_core.tables"
