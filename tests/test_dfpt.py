@@ -304,6 +304,10 @@ def test_a_killed_response_goes_on_from_what_it_left(tmp_path, pseudo_dir, engin
     dies()
     assert "recover=.false." in (folder / "response.in").read_text()
     leaves_a_state()
+    program = tmp_path / "engine.sh"
+    program.write_text(program.read_text().replace("exit 9", "kill -9 $$"))
+    dies()
+    assert state.exists()  # killed while it went on: nothing is lost
     os.utime(folder / "response.out", times=(later := (folder / "response.in").stat().st_mtime + 500, later))
     die.unlink()
     assert dfpt.run(start_structure(), folder, "x")["wall_s"] >= 500  # with the time before the kill

@@ -55,7 +55,7 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
     Raises
     ------
     DFPTError : the program ended without its closing words; the message has the last lines it wrote. What a program left behind
-        that could not go on from it is removed: the next try starts anew.
+        is removed when it failed to go on from it, so that the next try starts anew; when it was killed, it is kept.
     """
     module = ENGINES[engine]
     output, seconds_file = folder / f"{stage}{module.SUFFIX}", folder / f"{stage}.seconds"
@@ -74,14 +74,14 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
     start = time.monotonic()
     with open(log_path, "w") as log:
         try:
-            subprocess.run([program, *module.arguments(stage)], cwd=folder, stdout=log, stderr=subprocess.STDOUT,
-                           env=env, stdin=subprocess.DEVNULL, timeout=timeout, check=False)
+            ended = subprocess.run([program, *module.arguments(stage)], cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+                                   env=env, stdin=subprocess.DEVNULL, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
             raise DFPTError(f"stage '{stage}' in {folder} ran over {timeout} s; allow more or use a smaller cell.") \
                 from error
     seconds = spent + time.monotonic() - start
     if not output.is_file() or not module.completed(output.read_text(errors="replace")):
-        if left:
+        if left and ended.returncode >= 0:  # below, it was killed and is not to blame
             shutil.rmtree(left)
         tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-25:])
         raise DFPTError(f"stage '{stage}' in {folder} did not end. Last lines of its output:\n{tail}")
