@@ -36,7 +36,7 @@ from .symmetry import crystal_system
 __all__ = [
     "REFUSED_FLAGS", "SUPPORTED_ELEMENTS", "TARGETS", "CleaningReport", "DataFileError", "Finding",
     "InvalidStructureError", "Record", "clean", "crystal_key", "crystal_system", "crystal_systems",
-    "data_sha256", "load_records", "read_json", "read_structure", "record_from_dict", "record_to_dict",
+    "data_sha256", "load_clean", "load_records", "read_json", "read_structure", "record_from_dict", "record_to_dict",
     "resolve_data_dir", "save_records", "structure_from_dict", "structure_to_dict", "tensor_violations",
     "validate_structure", "write_atomic", "write_json_gz",
 ]  # fmt: skip
@@ -125,6 +125,13 @@ def load_records(
     if not isinstance(items, list):
         raise DataFileError(f"{path}: expected a list of records, found {type(items).__name__}")
     return [record_from_dict(item, path.name, position) for position, item in enumerate(items)]
+
+
+def load_clean(profile: str, data_dir: str | os.PathLike | None = None) -> tuple[list[Record], str]:
+    """The cleaned records of a profile's default set, and the SHA-256 of the file they came from."""
+    records = load_records(profile, data_dir=data_dir)
+    path = resolve_data_dir(profile, data_dir) / records[0].meta["file"]
+    return clean(records)[0], data_sha256(path)
 
 
 def record_from_dict(item: Mapping, file: str = "", position: int = 0) -> Record:

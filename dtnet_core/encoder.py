@@ -136,10 +136,15 @@ def parse_features(text: str) -> list[tuple[str, tuple[int, ...]]]:
     return parsed
 
 
-def spell_layers(layers: Sequence[int]) -> str:
+def spell_features(text: str) -> tuple[str, str]:
+    """`encoder` and `layer` of a results record: "7net-0:0,1,2+7net-l3i5:3" -> ("7net-0+7net-l3i5", "0-2+3")."""
+    parsed = parse_features(text)
+    return "+".join(name for name, _ in parsed), "+".join(_spell_layers(layers) for _, layers in parsed)
+
+
+def _spell_layers(layers: Sequence[int]) -> str:
     """(0, 1, 2) -> "0-2", (4,) -> "4", (1, 3) -> "1,3"."""
-    layers = list(layers)
-    if len(layers) > 2 and layers == list(range(layers[0], layers[-1] + 1)):
+    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
         return f"{layers[0]}-{layers[-1]}"
     return ",".join(map(str, layers))
 

@@ -19,18 +19,16 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
-from .data import TARGETS, Record, clean, crystal_systems, data_sha256, load_records, resolve_data_dir
+from .data import TARGETS, crystal_systems, load_clean
 from .dataset import CrystalSet, build_set
-from .encoder import parse_features, spell_layers
-from .metrics import metrics_by_system
+from .encoder import parse_features, spell_features
 from .readout import DTNet, DTNetConfig
-from .results import IDENTITY, append_result, finished_runs, plain, provenance
-from .splits import split_by_group, split_by_record
+from .results import IDENTITY, append_result, finished_runs, plain, provenance, test_scores
+from .splits import SPLITS, draw_split, spell_split
 from .store import compute_features, default_cache_dir
 from .training import TrainConfig, fit, predict
 
 MODELS = ("DTNet", "DTNet-simple")
-SPLITS = ("record", "group")
 PAPER_WIDTH = (128, 64, 32)
 """Inner channels when several layers or encoders are concatenated: those of one SevenNet layer."""
 
@@ -80,36 +78,9 @@ class Experiment:
 
     def identity(self, seed: int) -> dict:
         """The keys that name a run of this experiment in a results file."""
-        encoders = parse_features(self.features)
-        layers = "+".join(spell_layers(layers) for _, layers in encoders)
-        values = (
-            self.target,
-            self.model,
-            "+".join(n for n, _ in encoders),
-            layers,
-            spell_split(self.split, self.fraction),
-            seed,
-            self.profile,
-        )
+        split = spell_split(self.split, self.fraction)
+        values = (self.target, self.model, *spell_features(self.features), split, seed, self.profile)
         return dict(zip(IDENTITY, values, strict=True))
-
-
-def spell_split(split: str, fraction: float) -> str:
-    """A run's kind of split in a results file: "record", or "record:0.25" for a quarter of the training set.
-
-    Raises
-    ------
-    ValueError
-        For a fraction that is not above 0 and at most 1.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction is {fraction}; give a share of the training set above 0, at most 1")
-    return split if fraction == 1 else f"{split}:{fraction:g}"
-
-
-def training_share(split: dict[str, np.ndarray], fraction: float) -> dict[str, np.ndarray]:
-    """The split with the first crystals of its shuffled training set only: a smaller share is part of a larger one."""
-    return split | {"train": split["train"][: max(1, round(fraction * len(split["train"])))]}
 
 
 def predict_structures(model: DTNet, features: str, structures: Sequence[Structure], cache_dir: str | Path | None = None,
@@ -127,13 +98,6 @@ def predict_structures(model: DTNet, features: str, structures: Sequence[Structu
     found = compute_features(features, structures, bonds, cache_dir, progress)
     with torch.inference_mode():
         return np.concatenate([model(part).double().numpy() for part in found])
-
-
-def load_clean(profile: str, data_dir: str | Path | None = None) -> tuple[list[Record], str]:
-    """The cleaned records of a profile's default set, and the SHA-256 of the file they came from."""
-    records = load_records(profile, data_dir=data_dir)
-    path = resolve_data_dir(profile, data_dir) / records[0].meta["file"]
-    return clean(records)[0], data_sha256(path)
 
 
 def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), results: str | Path | None = None,
@@ -187,16 +151,6 @@ def default_results(experiment: Experiment) -> str:
     return f"data/results/{'tensors' if experiment.fraction == 1 else 'learning_curves'}.json"
 
 
-def draw_split(experiment: Experiment, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
-    """The "train", "val" and "test" positions of one seed."""
-    drawn = (
-        split_by_group(records, seed)
-        if experiment.split == "group"
-        else split_by_record([r.id for r in records], seed)
-    )
-    return training_share(drawn, experiment.fraction)
-
-
 def model_config(experiment: Experiment, data: CrystalSet) -> DTNetConfig:
     """Shape of the experiment's network for the channels of `data`."""
     several = (
@@ -208,7 +162,7 @@ def model_config(experiment: Experiment, data: CrystalSet) -> DTNetConfig:
 
 def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, progress, resume) -> dict:
     started = time.monotonic()
-    split = draw_split(experiment, records, seed)
+    split = draw_split(records, seed, experiment.split, experiment.fraction)
     shape = model_config(experiment, data)
     stem = _run_file(experiment, seed, checksum, cache_dir)
     checkpoint = stem.with_suffix(".pt")
@@ -225,29 +179,13 @@ def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, prog
     )
     reference = data.target_tensors(torch.as_tensor(split["test"]))[:, 0].double().numpy()
     predicted = predict(found.model, data, split["test"])
-    return experiment.identity(seed) | test_scores(split, reference, predicted, systems) | {
+    return experiment.identity(seed) | test_scores(split, reference, predicted, [systems[i] for i in split["test"]]) | {
         "best_epoch": found.best_epoch, "epochs": len(found.history["train"]), "stopped_early": found.stopped_early,
         "validation_mae_ten": min(found.history["validation"]), "history": {k: [round(x, 4) for x in v] for k, v in found.history.items()},
         "parameters": sum(p.numel() for p in found.model.parameters()),
         "settings": {"train": asdict(experiment.train), "model": asdict(shape)},
         "data_sha256": checksum, "command": _command(experiment, seed), "wall_s": round(time.monotonic() - started, 1), **provenance(),
     }  # fmt: skip
-
-
-def test_scores(split: dict[str, np.ndarray], reference: np.ndarray, predicted: np.ndarray, systems: Sequence[str]) -> dict:
-    """What every record of a results file says of its test: sizes, all metrics, and the same by crystal system.
-
-    Parameters
-    ----------
-    split : dict of str to np.ndarray
-    reference, predicted : np.ndarray, [b, 3, 3]
-        Of the crystals of ``split["test"]``.
-    systems : sequence of str
-        Crystal systems of all crystals.
-    """
-    by_system = metrics_by_system(reference, predicted, [systems[i] for i in split["test"]])
-    sizes = {f"n_{part}": len(rows) for part, rows in split.items()}
-    return sizes | {k: v for k, v in by_system["all"].items() if k != "n"} | {"by_system": by_system}
 
 
 def _command(experiment: Experiment, seed: int) -> str:

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
-from .data import Record, crystal_systems, data_sha256
+from .data import Record, crystal_systems, data_sha256, load_clean
 from .dataset import CrystalSet, build_set
-from .encoder import parse_features, spell_layers
-from .experiment import PAPER_WIDTH, SPLITS, load_clean
+from .encoder import spell_features
+from .experiment import PAPER_WIDTH
 from .files import write_atomic
 from .labels import load_auxiliary, material_groups, without_relatives
-from .metrics import metrics_by_system
+from .metrics import mae_ten
 from .pretrained import with_total
 from .readout import DTNet, DTNetConfig
 from .record import FUNCTIONALS
-from .results import IDENTITY, append_result, finished_runs, plain, provenance
-from .splits import split_by_group, split_by_record
+from .results import IDENTITY, append_result, finished_runs, plain, provenance, test_scores
+from .splits import SPLITS, draw_split
 from .store import compute_features, default_cache_dir
 from .training import FitResult, TrainConfig, fit, predict
 
@@ -107,8 +107,7 @@ class Task:
 
     def split(self, seed: int, kind: str = "record") -> dict[str, np.ndarray]:
         """Positions "train" (auxiliary records included, no relatives of the others), "val" and "test"."""
-        benchmark = self.records[: self.n_benchmark]
-        drawn = split_by_group(benchmark, seed) if kind == "group" else split_by_record([r.id for r in benchmark], seed)
+        drawn = draw_split(self.records[: self.n_benchmark], seed, kind)
         candidates = np.concatenate([drawn["train"], np.arange(self.n_benchmark, len(self.records))])
         held_out = np.concatenate([drawn["val"], drawn["test"]])
         return drawn | {"train": without_relatives(candidates, held_out, self.group)}
@@ -225,9 +224,7 @@ def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record",
 
 
 def _identity(recipe: Recipe, target: str, split: str, seed: int, profile: str) -> dict:
-    encoders = parse_features(recipe.features)
-    names, layers = "+".join(n for n, _ in encoders), "+".join(spell_layers(layers) for _, layers in encoders)
-    return dict(zip(IDENTITY, (target, MODEL, names, layers, split, seed, profile), strict=True))
+    return dict(zip(IDENTITY, (target, MODEL, *spell_features(recipe.features), split, seed, profile), strict=True))
 
 
 def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_dir, progress) -> list[dict]:
@@ -239,13 +236,10 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
     systems = crystal_systems([task.records[i].structure for i in rows])
     runs = []
     for k, target in enumerate((*PARTS, "total")):
-        table = metrics_by_system(truth[:, k], mean[:, k], systems)
-        alone = [metrics_by_system(truth[:, k], one[:, k], systems)["all"]["mae_ten"] for one in each]
         runs.append(plain(
             _identity(recipe, target, kind, seed, profile)
-            | {f"n_{part}": len(found) for part, found in split.items()}
-            | {key: value for key, value in table["all"].items() if key != "n"}
-            | {"by_system": table, "members": list(recipe.members), "members_mae_ten": alone,
+            | test_scores(split, truth[:, k], mean[:, k], systems)
+            | {"members": list(recipe.members), "members_mae_ten": [mae_ten(truth[:, k], one[:, k]) for one in each],
                "best_epoch": [m.best_epoch for m in members], "validation_loss": [min(m.history["validation"]) for m in members],
                "parameters": sum(p.numel() for m in members for p in m.model.parameters()),
                "settings": asdict(recipe), "data_sha256": task.checksum,

@@ -10,10 +10,13 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from .files import locked, write_atomic
+from .metrics import metrics_by_system
 
 IDENTITY = ("target", "model", "encoder", "layer", "split", "seed", "profile")
 """Keys that name a run; a record equal in all of them replaces the older one."""
@@ -109,6 +112,22 @@ def append_result(path: str | os.PathLike, record: Mapping) -> None:
 def finished_runs(path: str | os.PathLike | None, resume: bool = True) -> dict[tuple, dict]:
     """Records of a results file by the values of their `IDENTITY`; none without a file, or when they are to be repeated."""
     return {tuple(r.get(k) for k in IDENTITY): r for r in load_results(path)} if path is not None and resume else {}
+
+
+def test_scores(split: dict[str, np.ndarray], reference: np.ndarray, predicted: np.ndarray, systems: Sequence[str]) -> dict:
+    """What every record of a results file says of its test: sizes, all metrics, and the same by crystal system.
+
+    Parameters
+    ----------
+    split : dict of str to np.ndarray
+    reference, predicted : np.ndarray, [b, 3, 3]
+        Of the crystals of ``split["test"]``.
+    systems : sequence of str, [b]
+        Their crystal systems.
+    """
+    by_system = metrics_by_system(reference, predicted, systems)
+    sizes = {f"n_{part}": len(rows) for part, rows in split.items()}
+    return sizes | {k: v for k, v in by_system["all"].items() if k != "n"} | {"by_system": by_system}
 
 
 def provenance() -> dict[str, str]:

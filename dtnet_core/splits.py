@@ -18,6 +18,7 @@ FRACTIONS = (0.8, 0.1, 0.1)
 """Training, validation, test (paper, Section 2.3.1)."""
 
 PARTS = ("train", "val", "test")
+SPLITS = ("record", "group")
 
 
 def split_by_record(
@@ -104,6 +105,39 @@ def split_by_group(
             "records; use more records or another key"
         )
     return {part: np.array(parts[part], dtype=np.int64) for part in PARTS}
+
+
+def draw_split(records: Sequence[Record], seed: int, kind: str = "record", fraction: float = 1.0) -> dict[str, np.ndarray]:
+    """`split_by_record` or `split_by_group`, with a share of the training set.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    seed : int
+    kind : {"record", "group"}
+    fraction : float
+        The first of the shuffled training crystals are kept, so that a smaller share is part of a larger one.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        As `split_by_record`, positions in `records`.
+    """
+    drawn = split_by_group(records, seed) if kind == "group" else split_by_record([r.id for r in records], seed)
+    return drawn | {"train": drawn["train"][: max(1, round(fraction * len(drawn["train"])))]}
+
+
+def spell_split(split: str, fraction: float) -> str:
+    """A run's kind of split in a results file: "record", or "record:0.25" for a quarter of the training set.
+
+    Raises
+    ------
+    ValueError
+        For a fraction that is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}; give a share of the training set above 0, at most 1")
+    return split if fraction == 1 else f"{split}:{fraction:g}"
 
 
 def _sizes(n: int, fractions: tuple[float, float, float]) -> tuple[int, int, int]:

@@ -9,8 +9,8 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core import joint, search
+from dtnet_core.data import load_clean
 from dtnet_core.encoder import encode, load_encoder
-from dtnet_core.experiment import load_clean
 from dtnet_core.features import from_mandel, to_mandel
 from dtnet_core.joint import Recipe, Task, run_joint
 from dtnet_core.labels import load_auxiliary, material_groups, without_relatives

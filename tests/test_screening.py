@@ -14,11 +14,11 @@ from dtnet_core.record import Record
 from dtnet_core.results import load_results
 from dtnet_core.screening import learner, retrospective
 from dtnet_core.screening.campaign import Campaign, DFPTOracle, StoredOracle, VaspOracle, run_rounds
+from dtnet_core.screening.labelled import hide
 from dtnet_core.screening.retrospective import (
     DTNetLearner,
     Setup,
     enrichment,
-    hide,
     learner_set,
     run_enrichment,
     run_study,

@@ -7,7 +7,7 @@ import torch
 from dtnet_core import experiment as experiment_module
 from dtnet_core.data import Record, save_records
 from dtnet_core.dataset import build_set, group_projector
-from dtnet_core.encoder import encode, load_encoder, parse_features, spell_layers
+from dtnet_core.encoder import encode, load_encoder, parse_features, spell_features
 from dtnet_core.experiment import Experiment, load_run, run_experiment
 from dtnet_core.features import from_mandel, split_crystals, to_mandel
 from dtnet_core.metrics import mae_ten
@@ -152,7 +152,7 @@ def test_experiment_end_to_end(records, tmp_path):
 
 def test_feature_texts():
     assert parse_features("7net-0:0-2,4+7net-l3i5:3") == [("7net-0", (0, 1, 2, 4)), ("7net-l3i5", (3,))]
-    assert [spell_layers(x) for x in ((0, 1, 2), (4,), (1, 3))] == ["0-2", "4", "1,3"]
+    assert spell_features("a:0,1,2+b-c:4+d:1,3") == ("a+b-c+d", "0-2+4+1,3")
     for text in ("7net-0", "7net-0:", "7net-0:a", ":4"):
         with pytest.raises(ValueError, match="ENCODER:LAYERS"):
             parse_features(text)

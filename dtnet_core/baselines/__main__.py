@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from ..data import TARGETS
-from ..experiment import SPLITS
 from ..scratch.experiment import stored_runs
+from ..splits import SPLITS
 from ..training import TrainConfig
 from .experiment import MODELS, NETWORKS, TRAIN, BaselineExperiment, Shared, run_baseline
 from .price import epochs_within

@@ -13,12 +13,12 @@ import numpy as np
 from torch import nn
 
 from ..cost import forget_peak_memory, peak_memory_mb
-from ..data import TARGETS, Record, crystal_systems
-from ..experiment import SPLITS, draw_split, load_clean, spell_split, test_scores
+from ..data import TARGETS, Record, crystal_systems, load_clean
 from ..orbit_graph import OrbitGraph
-from ..results import IDENTITY, append_result, plain, provenance
+from ..results import IDENTITY, append_result, plain, provenance, test_scores
 from ..scratch.experiment import run_scratch, spell_options, stored_runs
 from ..scratch.training import build_graphs
+from ..splits import SPLITS, draw_split, spell_split
 from ..store import default_cache_dir
 from ..training import TrainConfig
 from .m3gnet import M3GNet
@@ -93,7 +93,7 @@ class BaselineExperiment:
 
     def parts(self, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         """The "train", "val" and "test" positions of one seed."""
-        return draw_split(self, records, seed)
+        return draw_split(records, seed, self.split, self.fraction)
 
     def make(self) -> nn.Module:
         """The network, with random weights."""
@@ -196,7 +196,7 @@ def _reference_run(experiment: BaselineExperiment, seed: int, shared: Shared) ->
     reference.fit(labels, split["train"], split["val"], seed)
     seconds = time.process_time() - started
     systems = crystal_systems([r.structure for r in shared.records])
-    return experiment.identity(seed) | test_scores(split, labels[split["test"]], reference.predict(split["test"]), systems) | {
+    return experiment.identity(seed) | test_scores(split, labels[split["test"]], reference.predict(split["test"]), [systems[i] for i in split["test"]]) | {
         "budget": {"ended_by": "solved", "hours": seconds / 3600}, "cost": {"peak_memory_mb": peak_memory_mb()},
         "settings": dict(reference.settings), "data_sha256": shared.checksum, "command": experiment.command(seed),
         "wall_s": round(seconds, 1), **provenance(),

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Composition, Structure
 
-from ..data import DataFileError, data_sha256, read_json, resolve_data_dir
-from ..experiment import load_clean
+from ..data import DataFileError, data_sha256, load_clean, read_json, resolve_data_dir
 from ..labels import material_groups, without_relatives
 from ..record import Record
 from ..structures import structure_from_dict

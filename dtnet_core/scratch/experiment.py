@@ -21,12 +21,11 @@ import torch
 from torch import nn
 
 from ..cost import forget_peak_memory, peak_memory_mb
-from ..data import TARGETS, Record, crystal_systems
-from ..experiment import load_clean, test_scores
+from ..data import TARGETS, Record, crystal_systems, load_clean
 from ..features import to_mandel
 from ..orbit_graph import OrbitGraph
-from ..results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
-from ..splits import split_by_record
+from ..results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance, test_scores
+from ..splits import draw_split
 from ..store import default_cache_dir
 from ..training import TrainConfig
 from .sevennet import FreshSevenNet
@@ -101,7 +100,7 @@ class ScratchExperiment:
 
     def parts(self, records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         """The "train", "val" and "test" positions of one seed."""
-        return split_by_record([r.id for r in records], seed)
+        return draw_split(records, seed)
 
     def make(self) -> ScratchNet:
         """The network, with random weights."""
@@ -160,7 +159,7 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
     experiment : ScratchExperiment or another `Trainable`
     seeds : sequence of int
     records, graphs, checksum
-        Of `experiment.load_clean` and `build_graphs`: what all experiments of a profile share.
+        Of `data.load_clean` and `build_graphs`: what all experiments of a profile share.
     results : path, optional
         Results file: runs it holds are not repeated (see `stored_runs`), new ones are added.
     cache_dir : path, optional
@@ -217,7 +216,7 @@ def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, p
     labels = np.array([records[i].tensor(experiment.target) for i in split["test"]])
     predicted = predict_scratch(found.model, [graphs[i] for i in split["test"]])
     seconds = found.history.pop("seconds")
-    return experiment.identity(seed) | test_scores(split, labels, predicted, systems) | {
+    return experiment.identity(seed) | test_scores(split, labels, predicted, [systems[i] for i in split["test"]]) | {
         "best_epoch": found.best_epoch, "epochs": len(seconds), "stopped_early": found.ended_by == "patience",
         "budget": {"device": device, "clock": found.clock, "max_epochs": train.max_epochs, "max_hours": experiment.max_hours,
                    "ended_by": found.ended_by, "hours": sum(seconds) / 3600},

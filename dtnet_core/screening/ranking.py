@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import gaussian_kde
 
 from ..data import Record, data_sha256, load_records
-from ..encoder import parse_features, spell_layers
+from ..encoder import spell_features
 from ..labels import load_if_there
 from ..metrics import scalar_constant
 from ..pretrained import COVERAGES, Pretrained, encoders_of
@@ -24,8 +24,8 @@ from ..record import TARGETS
 from ..results import IDENTITY, append_result, plain, provenance
 from ..store import default_cache_dir
 from ..streaming import COMPONENTS, predict_stream
+from .labelled import with_gaps
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records
-from .retrospective import with_gaps
 from .selection import KAPPA, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
 from .shortlist import affordable
 
@@ -194,9 +194,8 @@ def _kind(reason: str) -> str:
 
 
 def _identity(task: str, what: str, ensemble: Pretrained, variant: str, profile: str) -> dict:
-    encoders = [parse_features(p)[0] for p in encoders_of(ensemble.features)]
-    names, layers = "+".join(n for n, _ in encoders), "+".join(spell_layers(n) for _, n in encoders)
-    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}", names, layers, "pool", 0, profile), strict=True))
+    encoders = spell_features("+".join(encoders_of(ensemble.features)))
+    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}", *encoders, "pool", 0, profile), strict=True))
 
 
 def load_known(data_dir: str | Path | None = None) -> list[Record]:

@@ -15,43 +15,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..data import Record, crystal_key, read_json, resolve_data_dir
+from ..data import Record
 from ..dataset import CrystalSet
-from ..encoder import parse_features, spell_layers
-from ..experiment import load_clean
+from ..encoder import spell_features
 from ..results import IDENTITY, append_result, load_results, plain, provenance
 from .campaign import Campaign, Learner, Predictor, StoredOracle, run_rounds
+from .labelled import asked, formula_folds, hide, load_labelled, true_values
 from .learner import DTNetLearner, Setup, learner_set
-from .selection import ACQUISITIONS, TASKS, band_gap, ensemble_statistics, gaps_of, task_values
+from .selection import ACQUISITIONS, TASKS, ensemble_statistics, gaps_of, task_values
 
 MODEL = "DTNet-small"
 TOP = 0.01
 """Share of the hidden crystals that a campaign is to find."""
 
 _NUMBERS = ("known", "rounds", "top_k", "members", "epochs")  # of a `Setup`, options of the command line
-
-def hide(records: Sequence[Record], known: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """Known and hidden records, drawn by formula so that no polymorph of a hidden crystal is known."""
-    formulas = sorted({r.formula for r in records})
-    shown: set[str] = set()
-    counts = {f: 0 for f in formulas}
-    for r in records:
-        counts[r.formula] += 1
-    size = 0
-    for position in np.random.default_rng(seed).permutation(len(formulas)):
-        if size >= known:
-            break
-        shown.add(formulas[position])
-        size += counts[formulas[position]]
-    if size == len(records):
-        raise ValueError(f"{known} known of {len(records)} records leave nothing to hide; lower `known`")
-    return [r for r in records if r.formula in shown], [r for r in records if r.formula not in shown]
-
-
-def true_values(task: str, records: Sequence[Record]) -> np.ndarray:
-    """What a task measures on the records' own total tensors [B] (NaN: no gap, or not positive definite)."""
-    return task_values(task, np.array([r.eps_total for r in records]), gaps_of(records))
-
 
 def top_ids(ids: Sequence[str], values: np.ndarray, share: float = TOP) -> set[str]:
     """The ids of the best `share` (at least one) by value."""
@@ -92,32 +69,11 @@ def summarise(rounds: Sequence[dict], hidden: Sequence[Record], truth: np.ndarra
     return table
 
 
-def with_gaps(records: Sequence[Record], profile: str, data_dir: str | Path | None = None) -> list[Record]:
-    """Records whose file has no gap get the one that ``mp_scalars`` has for their Materials Project id (profile "full")."""
-    if profile != "full":
-        return list(records)
-    path = resolve_data_dir(profile, data_dir) / "mp_scalars.json.gz"
-    known = {item["mp_id"]: item.get("band_gap_ev") for item in read_json(path)} if path.exists() else {}
-    missing = {r.id: known.get(r.mp_id) for r in records if band_gap(r) is None}
-    return [r if missing.get(r.id) is None else replace(r, meta=r.meta | {"band_gap_ev": missing[r.id]}) for r in records]
-
-
-def load_study_records(profile: str = "mini", data_dir: str | Path | None = None) -> tuple[list[Record], str]:
-    """Labelled records, each crystal once, with gaps where known; and the SHA-256 of the data."""
-    records, checksum = load_clean(profile, data_dir)
-    return list({crystal_key(r.structure): r for r in reversed(with_gaps(records, profile, data_dir))}.values())[::-1], checksum
-
-
 def load_study(setup: Setup, profile: str = "mini", data_dir: str | Path | None = None, cache_dir: str | Path | None = None,
                progress: bool = True) -> tuple[list[Record], CrystalSet, str]:  # fmt: skip
     """Labelled records, each crystal once, with gaps where known; their features; and the SHA-256 of the data."""
-    records, checksum = load_study_records(profile, data_dir)
+    records, checksum = load_labelled(profile, data_dir)
     return records, learner_set(records, setup.features, cache_dir, progress), checksum
-
-
-def asked(task: str, records: Sequence[Record]) -> list[Record]:
-    """The records that a task can be asked of: all, or for the figure of merit those with a gap above zero."""
-    return [r for r in records if task == "anisotropy" or (band_gap(r) or 0) > 0]
 
 
 def run_study(setup: Setup, seeds: Sequence[int], tasks: Sequence[str] = TASKS, acquisitions: Sequence[str] = ACQUISITIONS,
@@ -209,18 +165,8 @@ def run_enrichment(setup: Setup, tasks: Sequence[str] = TASKS, folds: int = 5, s
     return found
 
 
-def formula_folds(records: Sequence[Record], folds: int, seed: int) -> np.ndarray:
-    """Number of the fold [B] of each record; all records of a formula share one."""
-    formulas = sorted({r.formula for r in records})
-    place = np.random.default_rng(seed).permutation(len(formulas)) % folds
-    fold = dict(zip(formulas, place.tolist(), strict=True))
-    return np.array([fold[r.formula] for r in records])
-
-
 def _identity(setup: Setup, task: str, what: str, seed: int, profile: str) -> dict:
-    encoders = parse_features(setup.features)
-    names, layers = "+".join(n for n, _ in encoders), "+".join(spell_layers(n) for _, n in encoders)
-    return dict(zip(IDENTITY, (task, f"{MODEL} {what}", names, layers, "by formula", seed, profile), strict=True))
+    return dict(zip(IDENTITY, (task, f"{MODEL} {what}", *spell_features(setup.features), "by formula", seed, profile), strict=True))
 
 
 def _command(setup: Setup, profile: str, seed: int, task: str) -> str:
