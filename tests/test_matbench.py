@@ -1,5 +1,6 @@
 """Matbench's task: folds that match, labels that stay inside, scores by hand, runs that go on where they were killed."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 from dtnet_core import descriptors
 from dtnet_core.data import DataFileError, structure_to_dict, write_json_gz
 from dtnet_core.figures import matbench as figures
+from dtnet_core.matbench import __main__ as command
 from dtnet_core.matbench import model, scores
 from dtnet_core.matbench import run as matbench
 from dtnet_core.matbench import task as tasks
@@ -40,7 +42,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def task() -> Task:
     """Thirty small crystals of the mini profile in five folds."""
-    mini = matbench.load_task("mini")
+    mini = tasks.load_task("mini")
     rows = sorted(mini.rows, key=lambda row: (len(row.structure), row.mbid))[:30]
     return replace(mini, rows=tuple(rows), folds=tasks.five_folds([row.mbid for row in rows]))
 
@@ -88,23 +90,23 @@ def test_joined_and_official_files_give_the_same_rows(tmp_path, monkeypatch):
     items = [{"mbid": i, "n": 1.7, "composition": "Mg1 O1", "tier": "A", "structure": structure_to_dict(mgo)} for i in IDS]
     items[2] = {"mbid": IDS[2], "n": 1.7, "composition": "Mg2 O2", "tier": "X"}
     write_json_gz(tmp_path / "matbench_dielectric.json.gz", items)
-    joined = matbench.load_task("full", tmp_path)
+    joined = tasks.load_task("full", tmp_path)
     assert joined.coverage() == {"rows": 10, "with_structure": 9, "tiers": {"A": 9, "X": 1}, "source": "joined"}
     assert IDS[2] not in {joined.covered[i].mbid for fold in range(5) for part in joined.split(fold) for i in part}
     table = {"index": list(range(10)), "columns": ["structure", "n"], "data": [[mgo.as_dict(), 1.7]] * 10}
     write_json_gz(tmp_path / "official/matbench_dielectric.json.gz", table)
     with pytest.raises(DataFileError, match="SHA-256 is"):
-        matbench.load_task("full", tmp_path)
-    digest = matbench.hashlib.sha256((tmp_path / "official/matbench_dielectric.json.gz").read_bytes()).hexdigest()
+        tasks.load_task("full", tmp_path)
+    digest = hashlib.sha256((tmp_path / "official/matbench_dielectric.json.gz").read_bytes()).hexdigest()
     monkeypatch.setattr(matminer.datasets, "get_dataset_attribute", lambda _, key: {"hash": digest, "file_type": "json.gz"}[key])
-    official = matbench.load_task("full", tmp_path)
+    official = tasks.load_task("full", tmp_path)
     assert official.source == "official" and len(official.covered) == 10
     assert [(r.mbid, r.formula, r.n) for r in official.rows] == [(r.mbid, r.formula, r.n) for r in joined.rows]
     items[0].pop("n")
     write_json_gz(tmp_path / "matbench_dielectric.json.gz", items)
     monkeypatch.delenv("MATMINER_DATA")
     with pytest.raises(DataFileError, match="record 0: KeyError: 'n'"):
-        matbench.load_task("full", tmp_path)
+        tasks.load_task("full", tmp_path)
 
 
 def test_labels_of_test_rows_do_not_come_in_from_outside():
@@ -190,36 +192,36 @@ def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_
         assert run(task, settings, [0, 1], folds, cache, progress=False)[0].equals(predictions)
     other, _ = run(task, settings, [2], folds, cache, progress=False)
     assert not np.allclose(other.prediction, predictions.prediction)
-    matbench.write_predictions(tmp_path / "a.csv.gz", predictions)
-    matbench.write_predictions(tmp_path / "b.csv.gz", predictions.copy())
+    command.write_predictions(tmp_path / "a.csv.gz", predictions)
+    command.write_predictions(tmp_path / "b.csv.gz", predictions.copy())
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
-    np.testing.assert_allclose(matbench.load_predictions(tmp_path / "a.csv.gz").prediction, predictions.prediction, atol=1e-6)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "a.csv.gz").prediction, predictions.prediction, atol=1e-6)
 
 
 def test_command_line_writes_record_and_predictions(task, cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DTNET_CACHE_DIR", str(cache))
-    monkeypatch.setattr(matbench, "load_task", lambda profile: task)
-    monkeypatch.setattr(matbench, "LEARNERS", TINY)
+    monkeypatch.setattr(command, "load_task", lambda profile: task)
+    monkeypatch.setattr(command, "LEARNERS", TINY)
     common = ["--profile", "mini", "--features", "7net-0:2", "--learners", "kernel", "extra-trees", "--seeds", "0", "--results", str(tmp_path)]
-    matbench.main([*common, "--folds", "0"])
+    command.main([*common, "--folds", "0"])
     assert not list(tmp_path.iterdir())  # one fold is no result
-    matbench.main(common)
+    command.main(common)
     assert "mean MAE" in capsys.readouterr().out
     record = json.loads((tmp_path / "matbench_mini.json").read_text())
-    predictions = matbench.load_predictions(tmp_path / "matbench_mini_predictions.csv.gz")
+    predictions = pd.read_csv(tmp_path / "matbench_mini_predictions.csv.gz")
     assert record["coverage"]["with_structure"] == len(predictions) == 30 and record["paired"] is None
-    scores = evaluate(*matbench.aligned(predictions, task))
-    assert record["mean_mae"] == pytest.approx(scores["mean_mae"], abs=1e-5) and len(record["folds"]) == 5
+    found = evaluate(*scores.aligned(predictions, task))
+    assert record["mean_mae"] == pytest.approx(found["mean_mae"], abs=1e-5) and len(record["folds"]) == 5
     worst = record["worst"][0]
     assert abs(worst["n"] - worst["prediction"]) == pytest.approx(max(f["max"] for f in record["folds"]))
     assert sum(t["rows"] for t in record["by_tier"].values()) == 30
     assert {"model", "std_mae", "median_ae", "mae_n_lt_4", "seeds", "commit", "hardware", "data_sha256", "command", "wall_s"} <= set(record)
     with pytest.raises(ValueError, match="official record needs"):
-        matbench.main([*common, "--official", str(tmp_path / "record.json")])
+        command.main([*common, "--official", str(tmp_path / "record.json")])
     with pytest.raises(ValueError, match="twice"):
-        matbench.aligned(pd.concat([predictions, predictions[:1]]), task)
+        scores.aligned(pd.concat([predictions, predictions[:1]]), task)
     with pytest.raises(ValueError, match="tests it in fold"):
-        matbench.aligned(predictions.assign(fold=0), task)
+        scores.aligned(predictions.assign(fold=0), task)
 
 
 def test_published_predictions_are_compared_on_the_same_rows(tmp_path):
@@ -253,7 +255,7 @@ def test_official_record_is_validated_by_matbench_and_refused_when_incomplete():
     record = scores.official_record(values, task, {"model": "test"})
     scored = MatbenchBenchmark.from_dict(json.loads(json.dumps(record))).matbench_dielectric.scores.mae
     tests = {i: k for k, fold in enumerate(folds) for i in fold.test}
-    ours = evaluate(*matbench.aligned(predictions.assign(fold=predictions.mbid.map(tests)), task))
+    ours = evaluate(*scores.aligned(predictions.assign(fold=predictions.mbid.map(tests)), task))
     assert scored["mean"] == pytest.approx(ours["mean_mae"]) and scored["std"] == pytest.approx(ours["std_mae"])
     values.pop(ids[7])
     with pytest.raises(ValueError, match=r"1 of 4764 lack one \(the first: mb-dielectric-0008"):
