@@ -14,7 +14,7 @@ from dtnet_core.pretrained import Pretrained
 from dtnet_core.results import append_result, load_results, plain
 from dtnet_core.screening import live, prototypes, published, ranking, shortlist
 from dtnet_core.screening.prototypes import estimate_gaps, hypothetical, relax, relaxed_pool
-from dtnet_core.screening.published import against_published, published_records
+from dtnet_core.screening.published import against_published, published_records, two_calculations
 from dtnet_core.screening.ranking import (
     best,
     density,
@@ -117,6 +117,8 @@ def test_the_paper_s_results_are_ranked_scored_and_flagged(tmp_path):
     true = 20 + 2 / 3
     assert found["eps_errors"]["mae"] == pytest.approx((2 + 30 - true) / 2) and found["eps_errors"]["spearman"] == pytest.approx(1)
     assert "10.0" not in json.dumps(found["materials"])  # other people's values stay in their file
+    twice = two_calculations([labelled("mp-0", salt("Li", "Cl"), 9.0), labelled("mp-1", salt("Na", "Cl"), 7.0)], measured)
+    assert [t["id"] for t in twice] == ["mp-0"] and twice[0]["percent"]["total"] == pytest.approx(10)
     oracle, accept = live.open_oracle("stored", "figure of merit", pool, [labelled("mp-0", salt("Li", "Cl"), 9.0)])
     assert [accept(r) for r in pool] == [True, False, False, False] and oracle.validate(pool[1:2]) == {"mp-1": "no stored result"}
 

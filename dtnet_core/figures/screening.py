@@ -236,7 +236,7 @@ def checked(predicted: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarr
         Of the calibrated intervals of the total permittivity.
     labels : two str
     """
-    fig, axes = plt.subplots(1, len(predicted), figsize=(TWO_COLUMNS * len(predicted) / 3, 2.5), squeeze=False)
+    fig, axes = plt.subplots(1, len(predicted), figsize=(TWO_COLUMNS * min(1, len(predicted) / 3), 2.5), squeeze=False)
     for ax, (key, guess) in zip(axes[0], predicted.items(), strict=True):
         guess, true = np.asarray(guess, dtype=float), np.asarray(computed[key], dtype=float)
         use = np.isfinite(guess) & np.isfinite(true) & (guess > 0.05) & (true > 0.05)

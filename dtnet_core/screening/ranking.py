@@ -25,7 +25,7 @@ from ..results import IDENTITY, append_result, plain, provenance
 from ..store import default_cache_dir
 from ..streaming import COMPONENTS, predict_stream
 from .labelled import with_gaps
-from .published import PUBLISHED_FILES, against_published, published_dir, published_records
+from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations
 from .selection import KAPPA, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
 from .shortlist import affordable
 
@@ -137,7 +137,7 @@ def density_maps(known: Sequence[Record], candidates: Sequence[Record], table: p
 
 
 def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFrame, ensemble: Pretrained, variant: str, kappa: float = KAPPA,
-              computed: Sequence[Record] = (), published: str | Path | None = None, profile: str = "full", k: int = BEST) -> list[dict]:  # fmt: skip
+              computed: Sequence[Record] = (), published: str | Path | None = None, checked: Sequence[Record] = (), profile: str = "full", k: int = BEST) -> list[dict]:  # fmt: skip
     """Records of `data/results/screening.json`: for each task a ranking, and where `published` is given, a comparison.
 
     Parameters
@@ -155,6 +155,8 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         The kit's own set, from which costs of the small candidates' DFPT follow.
     published : path, optional
         See `published_dir`.
+    checked : sequence of Record
+        Candidates that the kit's own DFPT computed.
     """
     max_hull = None if all(r.meta.get("energy_above_hull_ev") is None for r in pool) else 0.0
     candidates, reasons = select_candidates(pool, [*known, *computed], max_hull=max_hull)
@@ -180,7 +182,8 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
             measured, rows = published_records(task, candidates, published)
             found.append(_identity(task, "published", ensemble, variant, profile) | {"study": "published", "task": task} | base
                          | {"published_sha256": data_sha256(Path(published) / PUBLISHED_FILES[task])}
-                         | against_published(task, measured, scores, rows) | provenance())  # fmt: skip
+                         | against_published(task, measured, scores, rows)
+                         | {"open_dfpt": two_calculations(checked, measured)} | provenance())  # fmt: skip
     return [plain(record) for record in found]
 
 
@@ -216,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pool, ensemble = load_records("full", "screening_pool"), Pretrained.load("total", o.variant)
     folder = o.predictions or default_cache_dir() / "screening" / f"{o.variant}-{data_sha256(pool)[:12]}"
     table = predict_pool(pool, folder, ensemble, o.scheduler, o.workers)
-    for record in rank_pool(pool, load_known(), table, ensemble, o.variant, o.kappa, load_records("mini"), published_dir()):
+    for record in rank_pool(pool, load_known(), table, ensemble, o.variant, o.kappa, load_records("mini"), published_dir(), load_records("mini", "screening_dfpt")):
         append_result(o.results, record)
         if record["study"] == "ranking":
             print(f"{record['task']}: {record['candidates']} candidates of {record['pool']}, {len(record['failed'])} not predicted")
