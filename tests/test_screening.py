@@ -133,12 +133,17 @@ def test_stored_and_open_dfpt_oracles(tmp_path, monkeypatch):
 
     answers = {"mp-1": record_to_dict(first) | {"id": "mp-1"}, second.id: "pw.x did not end"}
     jobs = []
+    monkeypatch.setattr(dfpt, "programs", lambda engine: jobs.append(engine))
+    monkeypatch.setattr(dfpt, "pseudo_folder", lambda: None)
     monkeypatch.setattr(dfpt, "run_many", lambda queue, *a, **k: jobs.extend([queue, a, k]) or {key: answers[key] for key, _ in queue})
-    asked[2] = candidate("mp-3", first.structure * (2, 1, 1))
-    found = DFPTOracle(tmp_path, 2, 4, {"timeout": 60}).validate(asked)
-    assert [key for key, _ in jobs[0]] == ["mp-1", second.id] and jobs[1:] == [(tmp_path, 2), {"timeout": 60}]
-    assert np.allclose(found["mp-1"].eps_total, first.eps_total)
-    assert found[second.id] == "pw.x did not end" and found["mp-3"] == "8 atoms, more than 4"
+    cell = Structure(Lattice.cubic(9), ["Mg"] * 6, np.random.default_rng(0).random((6, 3)))
+    asked[2:] = [candidate("mp-3", cell), candidate("mp-4", salt("Li", "F") * (2, 1, 2))]
+    answers["mp-4"] = dfpt.Postponed("in use by another process")
+    with pytest.warns(UserWarning, match="mp-4 is asked again by the next call: in use"):
+        found = DFPTOracle(tmp_path, 2, 4, {"timeout": 60}).validate(asked)
+    assert jobs[0] == "qe" and [key for key, _ in jobs[1]] == ["mp-1", second.id, "mp-4"] and jobs[2:] == [(tmp_path, 2), {"timeout": 60}]
+    assert np.allclose(found["mp-1"].eps_total, first.eps_total) and "mp-4" not in found
+    assert found[second.id] == "pw.x did not end" and found["mp-3"] == "more than 4 atoms in its primitive cell"
 
 
 def test_vasp_oracle_waits_for_results(tmp_path):
@@ -150,12 +155,18 @@ def test_vasp_oracle_waits_for_results(tmp_path):
     assert [r["status"] for r in found] == ["waiting"] and set(found[0]["answers"]) == {"c"} and "Og" in found[0]["answers"]["c"]["error"]
     assert {p.name for p in (tmp_path / "vasp" / "a").iterdir()} == {"INCAR", "KPOINTS", "POSCAR", "POTCAR.spec"}
     (tmp_path / "vasp" / "a" / "vasprun.xml").write_text(vasprun(record))
-    (tmp_path / "vasp" / "b" / "vasprun.xml").write_text(vasprun(record)[:2000])
+    (tmp_path / "vasp" / "b" / "vasprun.xml").write_text(vasprun(record)[:2000])  # while VASP runs
+    with pytest.warns(UserWarning, match="b is asked again by the next call: .*did the run end"):
+        found = run_rounds(campaign, learner, VaspOracle(tmp_path / "vasp"), [], pool, tmp_path / "rounds")
+    assert [r["status"] for r in found] == ["waiting"] and set(found[0]["answers"]) == {"a", "c"}
+    (tmp_path / "vasp" / "b" / "vasprun.xml").write_text(vasprun(record))
     found = run_rounds(campaign, learner, VaspOracle(tmp_path / "vasp"), [], pool, tmp_path / "rounds")
-    assert [r["status"] for r in found] == ["done", "done"] and found[1]["proposed"] == []
-    answer = found[0]["answers"]
-    assert answer["a"]["value"] == pytest.approx(5 * np.trace(record.eps_total) / 3) == found[1]["best"]
-    assert "did the run end" in answer["b"]["error"] and learner.calls == [[]]
+    assert [r["status"] for r in found] == ["done", "done"] and found[1]["proposed"] == [] and learner.calls == [[]]
+    assert found[0]["answers"]["b"]["value"] == pytest.approx(5 * np.trace(record.eps_total) / 3) == found[1]["best"]
+    for name in ("POSCAR", "vasprun.xml"):
+        with pytest.raises(ValueError, match=rf"vasp/a/{name} is of another crystal .* than candidate a \(Li1 F1"):
+            VaspOracle(tmp_path / "vasp").validate([candidate("a", salt("Li", "F"))])
+        (tmp_path / "vasp" / "a" / "POTCAR.spec").unlink(missing_ok=True)
 
 
 class Table:
@@ -226,8 +237,18 @@ def test_rounds_add_results_and_go_on_after_a_kill(halides, tmp_path):
     assert run_rounds(campaign, again, Lab([]), start, pool, tmp_path) == found
     with pytest.raises(ValueError, match="another campaign \\(other campaign\\)"):
         run_rounds(replace(campaign, kappa=0.0), again, after, start, pool, tmp_path)
-    with pytest.raises(ValueError, match="other pool_sha256"):
-        run_rounds(campaign, again, after, start, pool[1:], tmp_path)
+    for other, what in ((pool[1:], "pool_sha256, gaps_sha256"), ([replace(pool[0], meta={"band_gap_ev": 8.0}), *pool[1:]], "gaps_sha256")):
+        with pytest.raises(ValueError, match=rf"\(other {what}\)"):
+            run_rounds(campaign, again, after, start, other, tmp_path)
+    with pytest.raises(ValueError, match="other oracle"):
+        run_rounds(campaign, again, StoredOracle(truth), start, pool, tmp_path)
+    with pytest.raises(ValueError, match="1 ids more than once, the first is 'LiF'"):
+        run_rounds(campaign, again, after, start, [*pool, pool[0]], tmp_path)
+    more = run_rounds(replace(campaign, rounds=4), again, after, start, pool, tmp_path)
+    assert more[:3] == found and [p["id"] for p in more[3]["proposed"]] == names[9:12]  # a round more is no other campaign
+    (tmp_path / "round-2.json").write_text("{")
+    with pytest.raises(ValueError, match=r"round-2.json is damaged"):
+        run_rounds(campaign, again, after, start, pool, tmp_path)
     with locked(tmp_path / "rounds"), pytest.raises(InUseError):
         run_rounds(campaign, again, after, start, pool, tmp_path)
 

@@ -8,13 +8,13 @@ with the kit is made, extended and checked by ``python -m dtnet_core.dfpt``; see
 """
 
 from .calculation import programs, run
-from .inputs import DFPTError
+from .inputs import DFPTError, DFPTStopped, pseudo_folder
 from .parse import ENGINES, judge, parse, unchecked
-from .queue import run_many
+from .queue import Postponed, run_many
 from .seeds import SEED_FILE, SET_FILE, build_seed, load_set, merge_record, read_seeds
 from .vasp import read_vasprun, write_vasp_inputs
 
 __all__ = [
-    "ENGINES", "SEED_FILE", "SET_FILE", "DFPTError", "build_seed", "judge", "load_set", "merge_record", "parse", "programs",
+    "ENGINES", "SEED_FILE", "SET_FILE", "DFPTError", "DFPTStopped", "Postponed", "build_seed", "judge", "load_set", "merge_record", "parse", "programs", "pseudo_folder",
     "read_seeds", "read_vasprun", "run", "run_many", "unchecked", "write_vasp_inputs",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from pymatgen.core import Structure
 from ..files import locked, write_atomic
 from ..structures import structure_from_dict, structure_to_dict
 from . import inputs
-from .inputs import DFPTError, Settings
+from .inputs import DFPTError, DFPTStopped, Settings
 from .parse import ENGINES, parse
 
 REFINEMENT = 0.8
@@ -54,7 +54,7 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
 
     Raises
     ------
-    DFPTError : the program ended without its closing words; the message has the last lines it wrote. What a program left behind
+    DFPTError : the program ended without its closing words (`DFPTStopped`: it was killed); the message has the last lines it wrote. What a program left behind
         is removed when it failed to go on from it, so that the next try starts anew; when it was killed, it is kept.
     """
     module = ENGINES[engine]
@@ -81,10 +81,11 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
                 from error
     seconds = spent + time.monotonic() - start
     if not output.is_file() or not module.completed(output.read_text(errors="replace")):
-        if left and ended.returncode >= 0:  # below, it was killed and is not to blame
+        killed = ended.returncode < 0  # and is not to blame
+        if left and not killed:
             shutil.rmtree(left)
         tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-25:])
-        raise DFPTError(f"stage '{stage}' in {folder} did not end. Last lines of its output:\n{tail}")
+        raise (DFPTStopped if killed else DFPTError)(f"stage '{stage}' in {folder} did not end. Last lines of its output:\n{tail}")
     write_atomic(seconds_file, f"{seconds:.1f}")
     spent_file.unlink(missing_ok=True)
     return seconds

@@ -34,6 +34,10 @@ class DFPTError(RuntimeError):
     """A DFPT calculation cannot start or did not end; the message says what to do."""
 
 
+class DFPTStopped(DFPTError):
+    """A run that has not ended, or was stopped from outside: asked again, it may go on."""
+
+
 @dataclass(frozen=True)
 class Pseudo:
     """One psp8 file: `path`, number of valence electrons, cutoff hints [loose, tight] in hartree."""

@@ -14,10 +14,14 @@ from ..files import InUseError, write_atomic
 from ..results import provenance
 from ..structures import InvalidStructureError
 from .calculation import run
-from .inputs import DFPTError
+from .inputs import DFPTError, DFPTStopped
 from .seeds import merge_record
 
 Job = tuple[str, "Structure | Callable[[], Structure]"] | tuple[str, "Structure | Callable[[], Structure]", dict]
+
+
+class Postponed(str):
+    """Why a job has no record yet through no fault of its crystal (killed, in use, disk): the same call may give one."""
 
 
 def run_many(jobs: Iterable[Job], root: Path | str, workers: int = 1, set_path: Path | None = None,
@@ -36,15 +40,17 @@ def run_many(jobs: Iterable[Job], root: Path | str, workers: int = 1, set_path: 
 
     Returns
     -------
-    dict : id -> record, which also says with which commit and hardware, or the message of what went wrong, which is also in `<root>/<id>/error.txt`; a job that fails
-        does not stop the others.
+    dict : id -> record, which also says with which commit and hardware, or the message of what went wrong, which is also in `<root>/<id>/error.txt` (`Postponed`: what
+        stopped it for now, which is not); a job that fails does not stop the others.
     """
 
     def one(key: str, structure, own: dict | None = None) -> dict | str:
         folder = Path(root) / key
         try:
             record = run(structure() if callable(structure) else structure, folder, key, **options | (own or {}))
-        except (DFPTError, InUseError, InvalidStructureError, OSError) as error:
+        except (DFPTStopped, InUseError, OSError) as error:
+            return Postponed(error)
+        except (DFPTError, InvalidStructureError) as error:
             write_atomic(folder / "error.txt", str(error))
             return str(error)
         record |= {"command": command(key)} if command is not None else {}

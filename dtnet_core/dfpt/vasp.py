@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from ..data import Record, record_from_dict, structure_to_dict
 from ..structures import validate_structure
 from ..symmetry import point_group_rotations, symmetry_violation
-from .inputs import DFPTError
+from .inputs import DFPTError, DFPTStopped
 from .parse import judge, unchecked
 
 INCAR = {"ENCUT": 600, "ISMEAR": 0, "SIGMA": 0.05, "EDIFF": 1e-7, "ALGO": "Fast", "PREC": "Accurate"}
@@ -85,7 +85,7 @@ def read_vasprun(path: Path | str, record_id: str | None = None) -> Record:
     Raises
     ------
     DFPTError
-        The file is missing, cut off, or holds no dielectric tensor.
+        The file is missing, cut off (`DFPTStopped`: while VASP runs, it is), or holds no dielectric tensor.
     """
     from monty.io import zopen
     from pymatgen.io.vasp.outputs import Vasprun
@@ -100,7 +100,7 @@ def read_vasprun(path: Path | str, record_id: str | None = None) -> Record:
         with zopen(path, "rb") as stream:
             born = _born_charges(stream)
     except (SyntaxError, OSError, ValueError, AttributeError, KeyError, IndexError) as error:  # XML errors are SyntaxErrors
-        raise DFPTError(f"{path} is not a whole vasprun.xml ({error}): did the run end?") from error
+        raise DFPTStopped(f"{path} is not a whole vasprun.xml ({error}): did the run end?") from error
     electronic, ionic = (_tensor(t) for t in (run.epsilon_static, run.epsilon_ionic))
     if electronic is None:
         raise DFPTError(f"{path} holds no dielectric tensor: the run needs LEPSILON = .TRUE.")

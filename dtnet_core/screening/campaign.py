@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from ..data import data_sha256, record_from_dict, record_to_dict
 from ..files import locked
 from ..record import Record
 from ..results import plain, provenance, write_json
+from ..structures import InvalidStructureError
 from .selection import (
     KAPPA,
     acquisition,
@@ -49,7 +53,13 @@ class StoredOracle:
 
 @dataclass(frozen=True)
 class DFPTOracle:
-    """The kit's own open DFPT (`dfpt.run_many`), which relaxes a crystal first; for small cells."""
+    """The kit's own open DFPT (`dfpt.run_many`), for small primitive cells; `options` are those of `dfpt.run`.
+
+    Raises
+    ------
+    dfpt.DFPTError
+        Where programs or pseudopotentials are missing: no fault of a candidate.
+    """
 
     folder: Path | str
     workers: int = 1
@@ -59,15 +69,31 @@ class DFPTOracle:
     def validate(self, candidates: Sequence[Record]) -> dict[str, Record | str]:
         from .. import dfpt
 
-        small = [c for c in candidates if len(c.structure) <= self.max_atoms]
-        found = dfpt.run_many([(c.id, c.structure) for c in small], self.folder, self.workers, **self.options)
-        large = {c.id: f"{len(c.structure)} atoms, more than {self.max_atoms}" for c in candidates if len(c.structure) > self.max_atoms}
-        return large | {name: r if isinstance(r, str) else _judged(record_from_dict(r)) for name, r in found.items()}
+        dfpt.programs(self.options.get("engine", "qe"))
+        dfpt.pseudo_folder()
+        large = {c.id: f"more than {self.max_atoms} atoms in its primitive cell" for c in candidates if not self.accepts(c)}
+        jobs = [(c.id, c.structure) for c in candidates if c.id not in large]
+        found = dfpt.run_many(jobs, self.folder, self.workers, **self.options)
+        for name, reason in found.items():
+            if isinstance(reason, dfpt.Postponed):
+                warnings.warn(f"{name} is asked again by the next call: {reason}", stacklevel=2)
+        done = {name: r for name, r in found.items() if not isinstance(r, dfpt.Postponed)}
+        return large | {name: r if isinstance(r, str) else _judged(record_from_dict(r)) for name, r in done.items()}
+
+    def accepts(self, candidate: Record) -> bool:
+        """Whether a candidate is small enough."""
+        return len(candidate.structure) <= self.max_atoms or len(candidate.structure.get_primitive_structure()) <= self.max_atoms
 
 
 @dataclass(frozen=True)
 class VaspOracle:
-    """VASP inputs now (`<folder>/<id>`), results when a ``vasprun.xml`` or ``vasprun.xml.gz`` has come back there."""
+    """VASP inputs now (`<folder>/<id>`), results when a whole ``vasprun.xml`` or ``vasprun.xml.gz`` has come back there.
+
+    Raises
+    ------
+    ValueError
+        Where a folder has the inputs or the results of another crystal.
+    """
 
     folder: Path | str
 
@@ -77,15 +103,28 @@ class VaspOracle:
         answers: dict[str, Record | str] = {}
         for candidate in candidates:
             place = Path(self.folder) / candidate.id
+            done = [p for p in (place / "vasprun.xml", place / "vasprun.xml.gz") if p.exists()]
             try:
-                done = [p for p in (place / "vasprun.xml", place / "vasprun.xml.gz") if p.exists()]
-                if done:
-                    answers[candidate.id] = _judged(dfpt.read_vasprun(done[0], candidate.id))
-                elif not (place / "POTCAR.spec").exists():  # the last file that is written
+                if (place / "POTCAR.spec").exists():  # the last file that is written
+                    _same_crystal(Structure.from_file(place / "POSCAR"), candidate, place / "POSCAR")
+                elif not done:
                     dfpt.write_vasp_inputs(candidate.structure, place)
-            except (dfpt.DFPTError, ValueError) as error:
+                found = dfpt.read_vasprun(done[0], candidate.id) if done else None
+            except dfpt.DFPTStopped as error:
+                warnings.warn(f"{candidate.id} is asked again by the next call: {error}", stacklevel=2)
+            except (dfpt.DFPTError, InvalidStructureError) as error:
                 answers[candidate.id] = str(error)
+            else:
+                if found is not None:
+                    _same_crystal(found.structure, candidate, done[0])
+                    answers[candidate.id] = _judged(found)
         return answers
+
+
+def _same_crystal(structure: Structure, candidate: Record, path: Path) -> None:
+    if structure.composition != candidate.structure.composition or not np.allclose(structure.lattice.matrix, candidate.structure.lattice.matrix, atol=0.02):
+        raise ValueError(f"{path} is of another crystal ({structure.formula}, cell of {structure.volume:.1f} cubic angstrom) than candidate "
+                         f"{candidate.id} ({candidate.structure.formula}, {candidate.structure.volume:.1f}): use another folder, or put the right file there")  # fmt: skip
 
 
 def _judged(record: Record) -> Record | str:
@@ -141,7 +180,8 @@ def run_rounds(campaign: Campaign, learner: Learner, oracle: Oracle, labelled: S
     pool : sequence of Record
         Candidates (see `select_candidates`), with gaps for the figure of merit.
     folder : path, optional
-        Keeps ``round-1.json``, ...: what is there is not done again; an answered candidate is not validated again.
+        Keeps ``round-1.json``, ...: what is there is not done again; an answered candidate is not validated again. More `rounds`
+        may be asked for later.
     accept : callable
         A slow filter for the best only, for instance `is_extended` for the task "anisotropy".
 
@@ -150,20 +190,29 @@ def run_rounds(campaign: Campaign, learner: Learner, oracle: Oracle, labelled: S
     list of dict
         One a round: `round`, `status` ("done", or "waiting" for results: call again later), `n_training`, `proposed` (id,
         formula, gap_ev, mean, deviation, score; best first), `answers` (by id: value and record, or error), `best` (the best
-        validated value so far), `predictions` (ids, means and deviations of the whole pool), campaign, checksums, provenance.
+        validated value so far), `predictions` (ids, means and deviations of the whole pool), campaign, checksums, provenance, and
+        what the learner says `about` itself.
 
     Raises
     ------
     ValueError
-        When the folder belongs to another campaign, or data.
+        When the folder belongs to another campaign, learner, oracle or data, or has a broken file; for ids that the pool has twice.
     files.InUseError
         When another process works on it.
     """
-    about = {"campaign": asdict(campaign), "labelled_sha256": data_sha256(labelled), "pool_sha256": data_sha256(pool)}
+    if twice := [name for name, n in Counter(c.id for c in pool).items() if n > 1]:
+        raise ValueError(f"the pool has {len(twice)} ids more than once, the first is {twice[0]!r}: give each candidate its own")
+    about = {"campaign": {k: v for k, v in asdict(campaign).items() if k != "rounds"}, "learner": plain(getattr(learner, "about", type(learner).__name__)),
+             "oracle": type(oracle).__name__, "labelled_sha256": data_sha256(labelled), "pool_sha256": data_sha256(pool), "gaps_sha256": _gaps_sha256(pool)}  # fmt: skip
     if folder is None:
         return _rounds(campaign, learner, oracle, labelled, pool, None, accept, about)
     with locked(Path(folder) / "rounds", wait=False):
         return _rounds(campaign, learner, oracle, labelled, pool, Path(folder), accept, about)
+
+
+def _gaps_sha256(pool: Sequence[Record]) -> str:
+    """Of ids and gaps to a hundredth of an eV, so that estimates of another machine are the same."""
+    return hashlib.sha256("\n".join(sorted(f"{r.id} {gap:.2f}" for r, gap in zip(pool, gaps_of(pool), strict=True))).encode()).hexdigest()
 
 
 def _rounds(campaign, learner, oracle, labelled, pool, folder, accept, about) -> list[dict]:
@@ -229,7 +278,10 @@ def _answer(task: str, answer: Record | str, candidate: Record) -> dict:
 def _stored(path: Path | None, about: dict) -> dict | None:
     if path is None or not path.exists():
         return None
-    state = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): move it and the later rounds away, and they are done again") from error
     different = [key for key, value in about.items() if state.get(key) != plain(value)]
     if different:
         raise ValueError(f"{path} belongs to another campaign (other {', '.join(different)}): use another folder")

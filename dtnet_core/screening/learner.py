@@ -70,6 +70,7 @@ class DTNetLearner:
         self.data, self.setup, self.seed, self.cache_dir = data, setup, seed, cache_dir
         self.rows = {crystal_key(r.structure): i for i, r in enumerate(records)}
         self._last: tuple[frozenset, Predictor] | None = None
+        self.about = {"seed": seed} | {k: getattr(setup, k) for k in ("features", "members", "epochs", "learning_rate", "options")}
 
     def row(self, structure) -> int:
         """Position in `data`."""

@@ -15,7 +15,6 @@ from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_po
 from .published import published_dir, published_records
 from .selection import band_gap
 
-POOLS = ("prototypes", "screening_pool")
 ORACLES = ("stored", "published", "dfpt", "vasp")
 
 
@@ -58,7 +57,7 @@ def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = 
 
 
 def open_oracle(name: str, task: str, pool: Sequence[Record], hidden: Sequence[Record] = (), folder: str | Path | None = None,
-                max_atoms: int = 5) -> tuple[Oracle, Callable[[Record], bool]]:  # fmt: skip
+                max_atoms: int = 5, relax: bool = False) -> tuple[Oracle, Callable[[Record], bool]]:  # fmt: skip
     """An oracle, and whether it can be asked for a candidate.
 
     Parameters
@@ -70,6 +69,8 @@ def open_oracle(name: str, task: str, pool: Sequence[Record], hidden: Sequence[R
     pool : sequence of Record
     folder : path
         Of the calculations of "dfpt" and "vasp".
+    relax : bool
+        Whether "dfpt" relaxes a crystal first: PBE drives layers apart that dispersion holds together.
 
     Raises
     ------
@@ -85,7 +86,8 @@ def open_oracle(name: str, task: str, pool: Sequence[Record], hidden: Sequence[R
         ids = {i for r in known for i in (r.id, r.mp_id) if i}
         return StoredOracle(known), lambda record: record.id in ids or record.mp_id in ids
     if name == "dfpt":
-        return DFPTOracle(folder, max_atoms=max_atoms), lambda record: len(record.structure) <= max_atoms
+        oracle = DFPTOracle(folder, max_atoms=max_atoms, options={"relax": relax})
+        return oracle, oracle.accepts
     if name == "vasp":
         return VaspOracle(folder), lambda record: True
     raise ValueError(f"oracle is {name!r}; choose one of {', '.join(ORACLES)}")
