@@ -68,6 +68,8 @@ def test_gaps_are_learned_where_there_are_none(tmp_path):
     found, error = estimate_gaps(bare, known, "7net-0:1", cache_dir=tmp_path)
     assert gaps_of(found)[-1] == 1.25 and "gap_source" not in found[-1].meta and found[0].meta["gap_source"] == "estimated"
     assert np.abs(gaps_of(found)[:5] - gaps_of(known[:5])).max() < 1.0  # it knows these
+    with pytest.raises(ValueError, match=r"5 of the pool's crystals have no gap \(x0, ...\), and 3 labelled"):
+        estimate_gaps(bare, known[:3], "7net-0:1", cache_dir=tmp_path)
     assert 0 < error < np.abs(gaps_of(known) - np.median(gaps_of(known))).mean()
 
 
@@ -93,6 +95,7 @@ def test_density_is_where_the_crystals_are():
     gaps, eps = rng.normal(3, 0.5, 400), 10 ** rng.normal(1, 0.1, 400)
     gaps[:3], eps[3:6] = np.nan, -1
     x, y = np.linspace(0, 10, 41), np.linspace(0, 2, 41)
+    assert np.isnan(density(gaps[:2], eps[:2], x, y)).all()  # two points have none
     found = density(gaps, eps, x, y)
     row, column = np.unravel_index(found.argmax(), found.shape)
     assert found.max() == 1 and x[column] == pytest.approx(3, abs=0.3) and y[row] == pytest.approx(1, abs=0.06)
@@ -117,6 +120,9 @@ def test_the_paper_s_results_are_ranked_scored_and_flagged(tmp_path):
     true = 20 + 2 / 3
     assert found["eps_errors"]["mae"] == pytest.approx((2 + 30 - true) / 2) and found["eps_errors"]["spearman"] == pytest.approx(1)
     assert "10.0" not in json.dumps(found["materials"])  # other people's values stay in their file
+    failed = predictions([r.id for r in pool], [np.nan, 9, 30, 50], 0)
+    assert against_published("figure of merit", measured, score("figure of merit", pool, failed, CALIBRATION), count)["in_pool"] == 2
+    assert against_published("figure of merit", measured, scores.iloc[3:], count)["median_rank"] is None
     twice = two_calculations([labelled("mp-0", salt("Li", "Cl"), 9.0), labelled("mp-1", salt("Na", "Cl"), 7.0)], measured)
     assert [t["id"] for t in twice] == ["mp-0"] and twice[0]["percent"]["total"] == pytest.approx(10)
     oracle, accept = live.open_oracle("stored", "figure of merit", pool, [labelled("mp-0", salt("Li", "Cl"), 9.0)])

@@ -106,6 +106,7 @@ def test_candidates_and_why_others_are_none():
         candidate("no-hull", salt("Na", "F"), hull=None),
         candidate("metal", salt("Na", "F"), gap=0.0),
         candidate("no-gap", salt("Na", "F"), gap=None),
+        candidate("nan-gap", salt("Na", "F"), gap=np.nan),
         candidate("same", salt("K", "Cl", 6.4)),
         candidate("polymorph", Structure(Lattice.cubic(3.8), ["K", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])),
         candidate("x", salt("Na", "F"), mp_id="mp-7"),
@@ -115,7 +116,7 @@ def test_candidates_and_why_others_are_none():
     ]
     kept, reasons = select_candidates(pool, known, max_atoms=6, molecular=False)
     assert [r.id for r in kept] == ["good", "polymorph"]
-    words = {"unstable": "unstable by 0.100", "no-hull": "not known", "metal": "gap of 0.00", "no-gap": "gap is not known", "same": "label",
+    words = {"unstable": "unstable by 0.100", "no-hull": "not known", "metal": "gap of 0.00", "no-gap": "gap is not known", "nan-gap": "gap is not known", "same": "label",
              "x": "label", "actinide": "Cm", "large": "8 atoms", "molecular": "molecular"}  # fmt: skip
     assert set(reasons) == set(words) and all(word in reasons[name] for name, word in words.items())
     assert [r.id for r in select_candidates(pool, max_hull=None, min_gap=None)[0]] == [r.id for r in pool if r.id != "actinide"]
@@ -349,4 +350,4 @@ def test_study_is_resumable(tmp_path, monkeypatch):
     assert run_study(replace(SMALL, top_k=2), [0], ["anisotropy"], ["random"], **arguments)[0]["by_round"][0]["proposed"] == 2
     found = run_enrichment(replace(SMALL, members=1), folds=2, **arguments)
     assert [r["target"] for r in found] == ["figure of merit", "anisotropy"] and all(0 <= r["enrichment"] <= r["n"] for r in found)
-    assert len(load_results(results)) == 5
+    assert len(load_results(results)) == 3 + 1 + 2  # other settings stand beside, not in place of

@@ -54,7 +54,8 @@ def gap_maps(maps: Mapping) -> Figure:
     for ax, part in zip(axes, ("electronic", "ionic"), strict=True):
         gaps, eps = np.asarray(maps["gap_ev"]), 10 ** np.asarray(maps[part]["log10_eps"])
         for name, colour in (("known", PALETTE[5]), ("candidates", PALETTE[0])):
-            ax.contour(gaps, eps, np.asarray(maps[part][name], dtype=float), LEVELS, colors=[colour], linewidths=0.8)
+            if np.isfinite(found := np.asarray(maps[part][name], dtype=float)).all():
+                ax.contour(gaps, eps, found, LEVELS, colors=[colour], linewidths=0.8)
         ax.set(xlabel="band gap (eV)", ylabel=TARGET_LABELS[part])
         plain_log(ax, "y")
     names = [f"{n:,} {text}" for n, text in zip(maps["n"], ("labelled crystals", "candidates, predicted"), strict=True)]

@@ -22,6 +22,7 @@ from ..results import plain, provenance, write_json
 from ..structures import InvalidStructureError
 from .selection import (
     KAPPA,
+    MAX_ATOMS,
     acquisition,
     band_gap,
     choose,
@@ -164,7 +165,7 @@ class Campaign:
     rounds: int = 3
     top_k: int = 20
     diversity: str = "none"
-    max_atoms: int | None = 20
+    max_atoms: int | None = MAX_ATOMS
     seed: int = 0
 
 

@@ -153,6 +153,11 @@ def estimate_gaps(records: Sequence[Record], known: Sequence[Record], features: 
     -------
     list of Record, and float
         The mean absolute error in eV on `known`, each formula predicted by a machine that does not know it.
+
+    Raises
+    ------
+    ValueError
+        When fewer than `folds` formulas among `known` have a gap.
     """
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -160,6 +165,10 @@ def estimate_gaps(records: Sequence[Record], known: Sequence[Record], features: 
     from sklearn.svm import SVR
 
     known, missing = [r for r in known if band_gap(r) is not None], [r for r in records if band_gap(r) is None]
+
+    if len({r.formula for r in known}) < folds:
+        raise ValueError(f"{len(missing)} of the pool's crystals have no gap ({missing[0].id if missing else ''}, ...), and {len(known)} labelled ones are too few to learn gaps "
+                         "from: give `band_gap_ev`")  # fmt: skip
 
     def pooled(chosen: Sequence[Record]) -> np.ndarray:
         found = compute_features(features, [r.structure for r in chosen], False, cache_dir, progress=False)

@@ -93,13 +93,13 @@ def against_published(task: str, measured: Sequence[Record], scores: pd.DataFram
     Returns
     -------
     dict
-        Counts; `materials` (id, formula, predicted value, rank, percentile of the rank, flags), and over those without
+        Counts, of crystals that have a score; `materials` (id, formula, predicted value, rank, percentile of the rank, flags), and over those without
         "not-converged": mean and median absolute error and correlation (Spearman) of eps and of the task's value.
     """
-    measured = [r for r in measured if r.id in scores.index]
+    measured = [r for r in measured if r.id in scores.index and np.isfinite(scores.loc[r.id, "score"])]
     good = [r for r in measured if "not-converged" not in r.flags]
     if not good:
-        return {"rows": rows, "in_pool": len(measured), "scored": 0, "candidates": len(scores), "materials": []}
+        return {"rows": rows, "in_pool": len(measured), "scored": 0, "candidates": len(scores), "materials": [], "median_rank": None}
     rank = scores["score"].rank(ascending=False, method="first")
     place = {r.id: int(rank[r.id]) for r in measured}
     materials = [{"id": r.id, "formula": r.formula, "value": scores.loc[r.id, "value"], "eps": scores.loc[r.id, "eps"], "rank": place[r.id],

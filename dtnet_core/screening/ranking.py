@@ -17,7 +17,7 @@ from scipy.stats import gaussian_kde
 
 from ..data import Record, data_sha256, load_records
 from ..encoder import spell_features
-from ..labels import load_if_there
+from ..labels import load_auxiliary
 from ..metrics import scalar_constant
 from ..pretrained import COVERAGES, Pretrained, encoders_of
 from ..record import TARGETS
@@ -26,11 +26,9 @@ from ..store import default_cache_dir
 from ..streaming import COMPONENTS, predict_stream
 from .labelled import with_gaps
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations
-from .selection import KAPPA, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
+from .selection import KAPPA, MAX_ATOMS, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
 from .shortlist import affordable
 
-MAX_ATOMS = 20
-"""Largest cell that is proposed for validation."""
 BEST = 20
 SHOWN = 400
 """Candidates of the highest figure of merit that a results file keeps gap and permittivity of."""
@@ -39,6 +37,8 @@ SHOWN = 400
 def predict_pool(records: Sequence[Record], folder: str | Path, ensemble: Pretrained | None = None, client=None,
                  workers: int | None = None, progress: bool = True) -> pd.DataFrame:  # fmt: skip
     """Predictions of `streaming.predict_stream` for records, in their order, by id; made where `folder` does not have them."""
+    if not records:
+        raise ValueError("the pool has no candidate: nothing to predict")
     predict_stream([(r.id, r.structure) for r in records], folder, ensemble, client=client, workers=workers, progress=progress)
     return pd.read_parquet(folder).drop_duplicates("id").set_index("id").loc[[r.id for r in records]]
 
@@ -106,11 +106,13 @@ def pareto_front(gaps: np.ndarray, eps: np.ndarray) -> np.ndarray:
 def density(gaps: np.ndarray, eps: np.ndarray, gap_axis: np.ndarray, log_axis: np.ndarray) -> np.ndarray:
     """Kernel density of gaps in eV against log10 of permittivities, over its largest value: [log_axis, gap_axis].
 
-    Crystals without a gap, or with a permittivity that is not positive, are left out.
+    Crystals without a gap, or with a permittivity that is not positive, are left out; fewer than ten have no density: NaN.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         points = np.stack([gaps, np.log10(np.where(eps > 0, eps, np.nan))])
     points = points[:, np.isfinite(points).all(0)]
+    if points.shape[1] < 10:
+        return np.full((len(log_axis), len(gap_axis)), np.nan)
     grid = np.stack([a.ravel() for a in np.meshgrid(gap_axis, log_axis)])  # [2, G]
     found = gaussian_kde(points)(grid).reshape(len(log_axis), len(gap_axis))
     return found / found.max()
@@ -161,7 +163,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
     max_hull = None if all(r.meta.get("energy_above_hull_ev") is None for r in pool) else 0.0
     candidates, reasons = select_candidates(pool, [*known, *computed], max_hull=max_hull)
     table = table.loc[[r.id for r in candidates]]
-    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "command": f"python -m dtnet_core.screening.ranking --variant {variant} --kappa {kappa}"}
+    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "known_sha256": data_sha256([*known, *computed]), "command": f"python -m dtnet_core.screening.ranking --variant {variant} --kappa {kappa}"}
     counts = {"pool": len(pool), "candidates": len(candidates), "excluded": dict(Counter(_kind(r) for r in reasons.values()))}
     failed = table.index[table["error"].notna()]
     counts["failed"] = {name: table.loc[name, "error"] for name in failed}
@@ -172,7 +174,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         scores = score(task, candidates, table, ensemble.calibration, kappa)
         front = pareto_front(scores["gap_ev"].to_numpy(), scores["eps"].to_numpy())
         small = scores.loc[[r.id for r in candidates if r.id in jobs and (task != "anisotropy" or is_extended(r))]].sort_values("score", ascending=False)
-        found.append(_identity(task, "ranking", ensemble, variant, profile) | {"study": "ranking", "task": task} | base | counts | {
+        found.append(_identity(task, "ranking", ensemble, variant, profile, kappa) | {"study": "ranking", "task": task} | base | counts | {
             "best": best(task, candidates, scores, table, k), "quantiles": scores["value"].quantile([0.5, 0.9, 0.99, 1]).to_dict(),
             "front": [{"id": scores.index[i], **scores.iloc[i][["formula", "gap_ev", "eps", "value"]].to_dict()} for i in front] if task == TASKS[0] else None,
             "points": _points(scores) if task == TASKS[0] else None, "densities": maps if task == TASKS[0] else None,
@@ -180,7 +182,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         } | provenance())  # fmt: skip
         if published is not None:
             measured, rows = published_records(task, candidates, published)
-            found.append(_identity(task, "published", ensemble, variant, profile) | {"study": "published", "task": task} | base
+            found.append(_identity(task, "published", ensemble, variant, profile, kappa) | {"study": "published", "task": task} | base
                          | {"published_sha256": data_sha256(Path(published) / PUBLISHED_FILES[task])}
                          | against_published(task, measured, scores, rows)
                          | {"open_dfpt": two_calculations(checked, measured)} | provenance())  # fmt: skip
@@ -196,14 +198,15 @@ def _kind(reason: str) -> str:
     return reason.split(" of ")[0] if reason.startswith("gap") else " ".join(w for w in reason.split() if not any(c.isdigit() for c in w))
 
 
-def _identity(task: str, what: str, ensemble: Pretrained, variant: str, profile: str) -> dict:
+def _identity(task: str, what: str, ensemble: Pretrained, variant: str, profile: str, kappa: float) -> dict:
     encoders = spell_features("+".join(encoders_of(ensemble.features)))
-    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}", *encoders, "pool", 0, profile), strict=True))
+    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}" + ("" if kappa == KAPPA else f" kappa {kappa:g}"), *encoders, "pool", 0, profile), strict=True))
 
 
 def load_known(data_dir: str | Path | None = None) -> list[Record]:
-    """All crystals of profile "full" with a tensor, and gaps where known: a candidate must be none of them."""
-    return [*with_gaps(load_records("full", data_dir=data_dir), "full", data_dir), *load_if_there("pbesol_tensors", data_dir)]
+    """All crystals of profile "full" with a tensor, with gaps where known, and those with scalars that networks learn from: a candidate must be none of them."""
+    tensors = with_gaps(load_records("full", data_dir=data_dir), "full", data_dir)
+    return [*tensors, *load_auxiliary(tensors, data_dir)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -225,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{record['task']}: {record['candidates']} candidates of {record['pool']}, {len(record['failed'])} not predicted")
             print(pd.DataFrame(record["best"]).drop(columns="tensor").round(2).to_string(index=False))
         else:
-            print(f"{record['task']}: {record['in_pool']} of the paper's {record['rows']} are candidates, median rank {record['median_rank']:.0f}")
+            print(f"{record['task']}: {record['in_pool']} of the paper's {record['rows']} are candidates, median rank {record['median_rank']}")
 
 
 if __name__ == "__main__":

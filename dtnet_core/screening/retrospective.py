@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..data import Record
 from ..dataset import CrystalSet
 from ..encoder import spell_features
-from ..results import IDENTITY, append_result, load_results, plain, provenance
+from ..results import IDENTITY, append_result, finished_runs, plain, provenance
 from .campaign import Campaign, Learner, Predictor, StoredOracle, run_rounds
 from .labelled import asked, formula_folds, hide, load_labelled, true_values
 from .learner import DTNetLearner, Setup, learner_set
@@ -96,7 +96,7 @@ def run_study(setup: Setup, seeds: Sequence[int], tasks: Sequence[str] = TASKS, 
         `best_hidden`, settings, checksum, provenance.
     """
     records, data, checksum = load_study(setup, profile, data_dir, cache_dir, progress)
-    stored = {_key(r): r for r in (load_results(results) if results is not None else [])}
+    stored = finished_runs(results)
     same, found = {"settings": plain(asdict(setup)), "data_sha256": checksum}, []
     with tqdm(total=len(seeds) * len(tasks) * len(acquisitions), unit="campaign", disable=not progress) as bar:
         for seed, task in product(seeds, tasks):
@@ -104,7 +104,7 @@ def run_study(setup: Setup, seeds: Sequence[int], tasks: Sequence[str] = TASKS, 
             learners = _FirstShared(*(DTNetLearner(data, records, setup, seed, cache_dir) for _ in range(2)), len(known))
             for kind in acquisitions:
                 identity = _identity(setup, task, f"retrospective-{kind}", seed, profile)
-                run = stored.get(_key(identity))
+                run = stored.get(tuple(identity.values()))
                 if run is None or any(run.get(k) != v for k, v in same.items()):
                     campaign = Campaign(task, kind, setup.kappa, setup.rounds, setup.top_k, "none", None, seed)
                     run = identity | {"study": "retrospective", "task": task, "acquisition": kind} | same
@@ -166,18 +166,19 @@ def run_enrichment(setup: Setup, tasks: Sequence[str] = TASKS, folds: int = 5, s
 
 
 def _identity(setup: Setup, task: str, what: str, seed: int, profile: str) -> dict:
-    return dict(zip(IDENTITY, (task, f"{MODEL} {what}", *spell_features(setup.features), "by formula", seed, profile), strict=True))
+    model = " ".join([MODEL, what, *(w.removeprefix("--") for w in _changed(setup) if not w.startswith("--features"))])
+    return dict(zip(IDENTITY, (task, model, *spell_features(setup.features), "by formula", seed, profile), strict=True))
 
 
 def _command(setup: Setup, profile: str, seed: int, task: str) -> str:
     """The command line that repeats a campaign, or with --enrichment that study."""
-    changed = [name for name in (*_NUMBERS, "kappa", "features") if getattr(setup, name) != getattr(Setup(), name)]
-    words = [f"--{name.replace('_', '-')} {getattr(setup, name)}" for name in changed]
-    return " ".join(["python -m dtnet_core.screening.retrospective", f"--profile {profile} --seeds {seed} --tasks '{task}'", *words])
+    return " ".join(["python -m dtnet_core.screening.retrospective", f"--profile {profile} --seeds {seed} --tasks '{task}'", *_changed(setup)])
 
 
-def _key(record: dict) -> tuple:
-    return tuple(record.get(k) for k in IDENTITY)
+def _changed(setup: Setup) -> list[str]:
+    """Options of the command line that are not the defaults."""
+    names = [name for name in (*_NUMBERS, "kappa", "features") if getattr(setup, name) != getattr(Setup(), name)]
+    return [f"--{name.replace('_', '-')} {getattr(setup, name)}" for name in names]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,6 +21,8 @@ ACQUISITIONS = ("ucb", "greedy", "uncertainty", "random")
 DIVERSITIES = ("none", "systems", "farthest")
 KAPPA = 1.5
 """Of Eq. 28 (Section 5.4)."""
+MAX_ATOMS = 20
+"""Largest cell that is proposed for validation (Section 5.4)."""
 SHORTLIST = 5
 """Candidates for each place in a batch that is spread by "farthest"."""
 
@@ -86,15 +88,16 @@ def select_candidates(records: Sequence[Record], known: Sequence[Record] = (), m
     shared = [r for r in known if r.formula in formulas]
     mine = [r for r in records if r.formula in formulas]
     group = material_groups([*shared, *mine]) if shared else np.zeros(0, int)
-    same = {r.id for r, g in zip(mine, group[len(shared) :], strict=True) if g in set(group[: len(shared)])} if shared else set()
+    taken = set(group[: len(shared)])
+    same = {r.id for r, g in zip(mine, group[len(shared) :], strict=True) if g in taken}
 
     def reason(record: Record) -> str | None:
         hull, gap = record.meta.get("energy_above_hull_ev"), band_gap(record)
         unknown = sorted({e.symbol for e in record.structure.composition} - set(elements))
-        if max_hull is not None and (hull is None or hull > max_hull):
-            return "energy above the hull is not known" if hull is None else f"unstable by {hull:.3f} eV/atom"
-        if min_gap is not None and (gap is None or gap <= min_gap):
-            return "gap is not known" if gap is None else f"gap of {gap:.2f} eV"
+        if max_hull is not None and (hull is None or not hull <= max_hull):
+            return "energy above the hull is not known" if hull is None or np.isnan(hull) else f"unstable by {hull:.3f} eV/atom"
+        if min_gap is not None and (gap is None or not gap > min_gap):
+            return "gap is not known" if gap is None or np.isnan(gap) else f"gap of {gap:.2f} eV"
         if record.id in ids or record.mp_id in ids or record.id in same or record.eps_total is not None:
             return "has a known label"
         if unknown:
