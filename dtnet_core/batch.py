@@ -22,6 +22,7 @@ from .cluster import connect, on_cluster
 from .files import locked, write_atomic
 from .results import provenance, write_json
 
+_ENTRY = ("notebook", "parameters", "over")
 _UNSTABLE = ("execution", "papermill", "widgets")
 
 
@@ -56,8 +57,8 @@ def run_notebook(notebook: str | Path, output: str | Path, parameters: Mapping[s
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         status, reason = "failed", f"{error.ename}: {error.evalue} (see {output})"
-    except Exception as error:  # no such notebook, a kernel that died, a full disk
-        status, reason = "failed", f"{type(error).__name__}: {str(error).strip()[:500]}"
+    except Exception as error:  # no such notebook, a damaged one, a kernel that died, a full disk
+        status, reason = "failed", f"{notebook}: {type(error).__name__}: {str(error).strip()[:500]}"
     return {"notebook": notebook.stem, "status": status, "seconds": round(time.monotonic() - started), "reason": reason}
 
 
@@ -71,7 +72,10 @@ class Task:
     @property
     def name(self) -> str:
         """Notebook, and what its code and the parameters hash to: another notebook or other parameters are another run."""
-        code = [c["source"] for c in json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]] if self.notebook.exists() else []
+        try:
+            code = [c["source"] for c in json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]]
+        except (OSError, ValueError, LookupError, TypeError):  # missing or damaged: its run fails, and says so
+            code = []
         text = json.dumps([code, {k: v for k, v in self.parameters.items() if k != "figures_dir"}], sort_keys=True)
         return f"{self.notebook.stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -85,17 +89,33 @@ def read_matrix(path: str | Path) -> list[Task]:
     Raises
     ------
     ValueError
-        For an entry of another form.
+        For what is no YAML list, an entry of another form, or a value that a notebook cannot be given; names file and entry.
     """
     import yaml
 
     path, tasks = Path(path).resolve(), []
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or []:
-        over = entry.get("over", {}) if isinstance(entry, dict) else None
-        if over is None or "notebook" not in entry or set(entry) - {"notebook", "parameters", "over"} or not all(isinstance(v, list) for v in over.values()):
-            raise ValueError(f"{path}: {entry!r} is no run; give notebook, and if need be parameters (values) and over (lists of values)")
+    try:
+        with path.open("rb") as file:  # its errors name the file then
+            entries = yaml.safe_load(file)
+    except (yaml.YAMLError, ValueError) as error:  # the latter for the 45th of a month
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path} is no list of runs; give entries with notebook, parameters and over")
+    for number, entry in enumerate(entries, 1):
+        notebook, parameters, over = (entry.get(k) for k in _ENTRY) if isinstance(entry, dict) else (None,) * 3
+        parameters, over = ({} if given is None else given for given in (parameters, over))
+        if (not isinstance(notebook, str) or set(entry) - set(_ENTRY) or not isinstance(parameters, dict) or not isinstance(over, dict)
+                or not all(isinstance(v, list) and v for v in over.values())):  # fmt: skip
+            raise ValueError(f"{path}, entry {number}: {entry!r} is no run; give notebook, and if need be parameters (values) and over (lists of values)")
+        for key, value in [*parameters.items(), *over.items()]:
+            try:
+                json.dumps(value, sort_keys=True)
+                if not isinstance(key, str):
+                    raise TypeError("a name is text")
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, entry {number} ({notebook}): {key} is {value!r}: {error}; put text in quotes, dates too") from error
         for values in product(*over.values()):
-            tasks.append(Task(path.parent / f"{entry['notebook']}.ipynb", {**entry.get("parameters", {}), **dict(zip(over, values, strict=True))}))
+            tasks.append(Task(path.parent / f"{notebook}.ipynb", {**parameters, **dict(zip(over, values, strict=True))}))
     return tasks
 
 
@@ -211,7 +231,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.matrix is not None:
         chosen = {notebook.stem for notebook in options.notebooks}
-        tasks = [t for t in read_matrix(options.matrix) if not chosen or t.notebook.stem in chosen]
+        try:
+            tasks = read_matrix(options.matrix)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        known = {t.notebook.stem for t in tasks}
+        if chosen - known:
+            parser.error(f"{options.matrix} has no run of {', '.join(sorted(chosen - known))}; it has {', '.join(sorted(known))}")
+        tasks = [t for t in tasks if not chosen or t.notebook.stem in chosen]
         output = options.output or Path("build") / options.matrix.stem
         table = run_matrix(tasks, output, options.scheduler, options.workers, lambda text: print(text, flush=True))
         if options.record is not None:

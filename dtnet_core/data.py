@@ -43,6 +43,7 @@ __all__ = [
 
 DATA_DIR_VARIABLE = "DTNET_DATA_DIR"
 _FILES = {"mini": "open_dfpt", "full": "mp_tensors"}
+_DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of dtnet_core.download
 _KNOWN = frozenset(
     ("id", "mp_id", "formula", "structure", "source", "functional", "code", "flags", "symmetry_violation",
      *(f"eps_{t}" for t in TARGETS))
@@ -113,12 +114,16 @@ def load_records(
         When the file is damaged or a record does not follow the schema.
     """
     folder = resolve_data_dir(profile, data_dir)
-    path = folder / f"{name or _FILES[profile]}.json.gz"
+    name = name or _FILES[profile]
+    path = folder / f"{name}.json.gz"
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in folder.glob("*.json.gz"))) or "no data files"
         hint = (
             "the clone is incomplete, check it out again" if profile == "mini" and data_dir is None
-            else f"correct {DATA_DIR_VARIABLE} or data_dir, or run `python -m dtnet_core.download FOLDER`"
+            else f"correct {DATA_DIR_VARIABLE} or data_dir" + (
+                f", or run `python -m dtnet_core.download FOLDER{_DOWNLOADS[name]}`" if name in _DOWNLOADS
+                else "; the kit has no download for this file"
+            )
         )  # fmt: skip
         raise FileNotFoundError(f"{path.name} is not in {folder} (found: {there}); {hint}")
     items = read_json(path)

@@ -1,4 +1,4 @@
-"""Fill a data folder with dielectric tensors from the Materials Project.
+"""Fill a data folder from the Materials Project: dielectric tensors, and stable crystals without one, to be screened.
 
 The list of materials and every page of records are kept in a folder beside the result, so that a run that was
 stopped goes on where it ended. The key is read from MP_API_KEY and appears nowhere else.
@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,12 +26,16 @@ from .mp_documents import (
     SUMMARY_FIELDS,
     TASK_FIELDS,
     get_field,
+    make_candidate,
     make_record,
     origin_id,
     same_id,
 )
+from .record import Record
 
 KEY_VARIABLE = "MP_API_KEY"
+SMALLEST_GAP = 1e-5
+"""In eV; gaps are stored to 1e-4, those of metals as 0."""
 _SLEEP = time.sleep
 
 
@@ -129,6 +134,7 @@ def download(
     retries: int = 5,
     backoff: float = 2.0,
     client_factory: Callable[[_Secret], Any] = connect,
+    contents: str = "tensors",
 ) -> Path:
     """Download every material with a dielectric tensor into ``folder/name.json.gz``.
 
@@ -149,6 +155,8 @@ def download(
         See `call`; seconds.
     client_factory : callable
         Makes the client from the key.
+    contents : {"tensors", "candidates"}
+        What to download; see `download_pool` for the candidates.
 
     Returns
     -------
@@ -162,12 +170,13 @@ def download(
     """
     if not 1 <= page_size <= 100:
         raise ValueError(f"page_size is {page_size}; choose 1 to 100")
-    secret, folder = api_key(), Path(folder)
+    (list_ids, fetch), secret, folder = _CONTENTS[contents], api_key(), Path(folder)
     pages = folder / f".{name}.pages"
     if fresh:
         shutil.rmtree(pages, ignore_errors=True)
     client = call("connecting", lambda: client_factory(secret), secret, retries, backoff)
-    index = _index(pages / "index.json.gz", client, secret, page_size, retries, backoff)
+    server = _Server(client, secret, retries, backoff)
+    index = _index(pages / "index.json.gz", server, list_ids, page_size)
     ids, page_size = index["material_ids"][:limit], index["page_size"]
     records, skipped = [], []
     for start in tqdm(range(0, len(ids), page_size), desc="pages", disable=not progress):
@@ -175,13 +184,61 @@ def download(
         path = pages / f"page-{start:06d}.json.gz"
         page = _stored(path)
         if page is None or page["material_ids"] != wanted:
-            page = _fetch_page(client, wanted, index["database_version"], secret, retries, backoff)
+            page = _fetch_page(server, fetch, wanted)
             write_json_gz(path, page)
         records += page["records"]
         skipped += page["skipped"]
     write_json_gz(folder / f"{name}.skipped.json.gz", skipped)
     write_json_gz(folder / f"{name}.json.gz", records)
     return folder / f"{name}.json.gz"
+
+
+def download_pool(folder: str | os.PathLike, name: str = "screening_pool", **options: Any) -> Path:
+    """Download the candidates of a screening (Section 2.4.1) into ``folder/name.json.gz``.
+
+    These are all materials on the convex hull with a band gap and without a dielectric tensor, of any size, in the cell and
+    the frame that the database gives. Those of GNoMe, which have another licence, are left out.
+
+    Parameters
+    ----------
+    folder, name, **options
+        See `download`; pages, repetitions and the list of what was left out are the same.
+
+    Raises
+    ------
+    DownloadError
+        See `download`.
+    """
+    return download(folder, name, contents="candidates", **options)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A client, and the key and the patience to ask it with."""
+
+    client: Any
+    secret: _Secret
+    retries: int
+    backoff: float
+
+    @property
+    def version(self) -> str:
+        return str(getattr(self.client, "db_version", "") or "")
+
+    def search(self, what: str, rester: str, **options: Any) -> list:
+        """What `client.materials.<rester>.search` finds."""
+        return call(what, lambda: getattr(self.client.materials, rester).search(**options), self.secret, self.retries, self.backoff)
+
+    def ids(self, what: str, **criteria: Any) -> list[str]:
+        """Sorted ids of the materials that meet the criteria."""
+        found = self.search(what, "summary", deprecated=False, fields=["material_id"], chunk_size=1000, **criteria)
+        return sorted({str(get_field(doc, "material_id")) for doc in found})
+
+    def documents(self, rester: str, key: str, wanted: Sequence[str], fields: list[str]) -> dict[str, Any]:
+        """Documents by `same_id` of their key."""
+        options = {f"{key}s": list(wanted), "fields": fields, "chunk_size": len(wanted), "num_chunks": 1}
+        docs = self.search(rester, rester, **options) if wanted else []
+        return {same_id(get_field(doc, key)): doc for doc in docs}
 
 
 def _stored(path: Path) -> Any:
@@ -192,66 +249,76 @@ def _stored(path: Path) -> Any:
         return None
 
 
-def _index(path: Path, client: Any, secret: _Secret, page_size: int, retries: int, backoff: float) -> dict:
+def _index(path: Path, server: _Server, list_ids: Callable[[_Server], list[str]], page_size: int) -> dict:
     """Which materials to fetch: asked for once, then kept, so that pages stay the same."""
-    version = str(getattr(client, "db_version", "") or "")
     index = _stored(path)
     if index is None:
-        found = call(
-            "listing materials",
-            lambda: client.materials.summary.search(
-                has_props=["dielectric"], deprecated=False, fields=["material_id"], chunk_size=1000
-            ),
-            secret, retries, backoff,
-        )  # fmt: skip
-        ids = sorted({str(get_field(doc, "material_id")) for doc in found})
-        index = {"database_version": version, "page_size": page_size, "material_ids": ids}
+        index = {"database_version": server.version, "page_size": page_size, "material_ids": list_ids(server)}
         write_json_gz(path, index)
-    elif index["database_version"] != version:
+    elif index["database_version"] != server.version:
         raise DownloadError(
             f"{path.parent} was begun with database version {index['database_version']!r}, the server has "
-            f"{version!r}; start over with fresh=True (--fresh)"
+            f"{server.version!r}; start over with fresh=True (--fresh)"
         )
     return index
 
 
-def _fetch_page(
-    client: Any, ids: Sequence[str], version: str, secret: _Secret, retries: int, backoff: float
-) -> dict:
+def _fetch_page(server: _Server, fetch: Callable[[_Server, Sequence[str]], Callable[[str], Record]], ids: Sequence[str]) -> dict:
     """Records of some materials, and the ids that gave none with the reason."""
-
-    def search(what: str, rester: Any, key: str, wanted: Sequence[str], fields: list[str]) -> dict[str, Any]:
-        options = {f"{key}s": list(wanted), "fields": fields, "chunk_size": len(wanted), "num_chunks": 1}
-        docs = call(what, lambda: rester.search(**options), secret, retries, backoff) if wanted else []
-        return {same_id(get_field(doc, key)): doc for doc in docs}
-
-    published = search("dielectric", client.materials.dielectric, "material_id", ids, DIELECTRIC_FIELDS)
-    summaries = search("summary", client.materials.summary, "material_id", ids, SUMMARY_FIELDS)
-    origins = {i: origin_id(doc) for i, doc in published.items()}
-    task_ids = sorted({task for task in origins.values() if task})
-    tasks = search("tasks", client.materials.tasks, "task_id", task_ids, TASK_FIELDS)
-    records, skipped = [], []
+    make, records, skipped = fetch(server, ids), [], []
     for material in ids:
-        key = same_id(material)
-        task = tasks.get(same_id(origins.get(key)))
         try:
-            record = make_record(material, published.get(key), summaries.get(key), task, version)
-            records.append(record_to_dict(record))
+            records.append(record_to_dict(make(material)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            skipped.append({"id": material, "reason": secret.redact(f"{type(error).__name__}: {error}")})
+            skipped.append({"id": material, "reason": server.secret.redact(f"{type(error).__name__}: {error}")})
     return {"material_ids": list(ids), "records": records, "skipped": skipped}
 
 
+def _list_tensors(server: _Server) -> list[str]:
+    return server.ids("listing materials", has_props=["dielectric"])
+
+
+def _fetch_tensors(server: _Server, ids: Sequence[str]) -> Callable[[str], Record]:
+    """What makes the record of one of these materials."""
+    published = server.documents("dielectric", "material_id", ids, DIELECTRIC_FIELDS)
+    summaries = server.documents("summary", "material_id", ids, SUMMARY_FIELDS)
+    origins = {i: origin_id(doc) for i, doc in published.items()}
+    tasks = server.documents("tasks", "task_id", sorted({task for task in origins.values() if task}), TASK_FIELDS)
+
+    def make(material: str) -> Record:
+        key = same_id(material)
+        return make_record(material, published.get(key), summaries.get(key), tasks.get(same_id(origins.get(key))), server.version)
+
+    return make
+
+
+def _list_candidates(server: _Server) -> list[str]:
+    """The server cannot be asked for materials without a property, so those with it are taken away."""
+    known = {same_id(material) for material in _list_tensors(server)}
+    stable = server.ids("listing candidates", is_stable=True, band_gap=(SMALLEST_GAP, None), include_gnome=False)
+    return [material for material in stable if same_id(material) not in known]
+
+
+def _fetch_candidates(server: _Server, ids: Sequence[str]) -> Callable[[str], Record]:
+    summaries = server.documents("summary", "material_id", ids, SUMMARY_FIELDS)
+    return lambda material: make_candidate(material, summaries.get(same_id(material)), server.version)
+
+
+_CONTENTS = {"tensors": (_list_tensors, _fetch_tensors), "candidates": (_list_candidates, _fetch_candidates)}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m dtnet_core.download FOLDER``"""
-    parser = argparse.ArgumentParser(description="Dielectric tensors from the Materials Project")
+    """``python -m dtnet_core.download FOLDER [--screening-pool]``"""
+    parser = argparse.ArgumentParser(description="Dielectric tensors, or crystals to be screened, from the Materials Project")
     parser.add_argument("folder", help="where to write; name it in DTNET_DATA_DIR afterwards")
+    parser.add_argument("--screening-pool", action="store_true", help="stable crystals without a dielectric tensor, into screening_pool.json.gz, instead")
     parser.add_argument("--limit", type=int, help="only so many materials")
     parser.add_argument("--page-size", type=int, default=100)
     parser.add_argument("--fresh", action="store_true", help="forget the pages of an earlier run")
     options = parser.parse_args(arguments)
     try:
-        path = download(options.folder, page_size=options.page_size, limit=options.limit, fresh=options.fresh)
+        fill = download_pool if options.screening_pool else download
+        path = fill(options.folder, page_size=options.page_size, limit=options.limit, fresh=options.fresh)
     except DownloadError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -84,6 +84,27 @@ def make_record(material: str, published: Any, summary: Any, task: Any, version:
     return replace(record, symmetry_violation=max(violations.values()), flags=tuple(flags))
 
 
+def make_candidate(material: str, summary: Any, version: str = "") -> Record:
+    """A record without tensors from a summary document, its structure in the cell and frame of the document.
+
+    Parameters
+    ----------
+    material, summary, version
+        See `make_record`.
+
+    Raises
+    ------
+    ValueError
+        When there is no structure, no gap, or the material is not on the convex hull.
+    """
+    structure = _structure(get_field(summary, "structure"))
+    gap, hull = get_field(summary, "band_gap"), get_field(summary, "energy_above_hull")
+    if gap is None or gap <= 0 or hull is None or hull > 0:
+        raise ValueError(f"{material}: gap {gap} eV, {hull} eV/atom above the hull: no stable material with a gap")
+    meta = {"band_gap_ev": gap, "energy_above_hull_ev": hull, "database_version": version}
+    return Record(material, structure, structure.composition.reduced_formula, source="materials-project", mp_id=material, meta=meta)
+
+
 def from_ieee(tensor: Any, structure: Structure) -> np.ndarray:
     """Turn a tensor [3, 3] from the IEEE axes of a structure into the frame the structure is given in."""
     if tensor is None:

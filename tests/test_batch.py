@@ -77,6 +77,28 @@ def test_a_full_disk_is_a_failure_that_a_restart_mends(matrix, tmp_path, monkeyp
     assert Task(task.notebook, task.parameters | {"word": "b"}).name != task.name
 
 
+@pytest.mark.parametrize("text", ['{"cells": [', "[]", "", "\xff\xfe", '{"cells": [{}]}'])
+def test_a_damaged_notebook_fails_alone(matrix, tmp_path, text):
+    (tmp_path / "damaged.ipynb").write_text(text, encoding="latin-1")
+    tasks = [Task(tmp_path / "damaged.ipynb"), read_matrix(matrix)[0]]
+    table = run_matrix(tasks, tmp_path / "out", say=lambda text: None)
+    assert table["status"].tolist() == ["failed", "ran"]
+    assert f"{tmp_path / 'damaged.ipynb'}: " in table["reason"][0] and "Error: " in table["reason"][0]
+    (tmp_path / "damaged.ipynb").write_bytes((tmp_path / "told.ipynb").read_bytes())
+    tasks[0] = Task(tmp_path / "damaged.ipynb", tasks[1].parameters)
+    assert run_matrix(tasks, tmp_path / "out", say=lambda text: None)["status"].tolist() == ["ran", "skipped"]
+
+
+def test_names_that_a_matrix_lacks_are_refused(matrix, tmp_path, capsys):
+    for names in (["typo.ipynb"], ["told.ipynb", "notebooks/typo.ipynb"]):
+        with pytest.raises(SystemExit) as stopped:
+            batch.main(["--matrix", str(matrix), *names, "--output", str(tmp_path / "out")])
+        assert stopped.value.code and "matrix.yaml has no run of typo; it has absent, told" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert batch.main(["--matrix", str(matrix), "absent.ipynb", "--output", str(tmp_path / "out")]) == 1
+    assert str(tmp_path / "absent.ipynb") in (tmp_path / "out" / "table.csv").read_text()
+
+
 def test_the_paper_s_matrix_names_what_there_is(capsys):
     tasks = read_matrix(batch.Path(__file__).parents[1] / "notebooks" / "paper.yaml")
     assert len({t.name for t in tasks}) == len(tasks) >= 9
@@ -84,11 +106,36 @@ def test_the_paper_s_matrix_names_what_there_is(capsys):
         assert set(task.parameters) <= set(papermill.inspect_notebook(str(task.notebook))), task.notebook
 
 
-@pytest.mark.parametrize("text", ["- told", "- {parameters: {}}", "- {notebook: a, over: {x: 1}}", "- {notebook: a, seeds: [1]}"])
+@pytest.mark.parametrize("text", ["- told", "- {parameters: {}}", "- {notebook: a, over: {x: 1}}", "- {notebook: a, seeds: [1]}",
+                                  "- {notebook: }", "- {notebook: a, parameters: [1]}", "- {notebook: a, over: [1]}", "- {notebook: a, over: {x: []}}"])
 def test_a_matrix_of_another_form_is_refused(tmp_path, text):
     (tmp_path / "m.yaml").write_text(text)
-    with pytest.raises(ValueError, match="is no run; give notebook"):
+    with pytest.raises(ValueError, match=r"m\.yaml, entry 1: .* is no run; give notebook"):
         read_matrix(tmp_path / "m.yaml")
+
+
+def test_empty_parameters_are_none(tmp_path):
+    (tmp_path / "m.yaml").write_text("- notebook: a\n  parameters:\n  over:\n- notebook: b\n  parameters:\n  over: {x: [1, 2]}\n")
+    assert [(t.notebook.stem, t.parameters) for t in read_matrix(tmp_path / "m.yaml")] == [("a", {}), ("b", {"x": 1}), ("b", {"x": 2})]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("- notebook: a\n  parameters: {x: [1}\n", r"is no YAML: .*line 2"),
+    ("- {notebook: a, parameters: {x: 2024-13-45}}", "is no YAML: month"),
+    ("\xff\xfe\x00", "is no YAML"),
+    ("", "is no list of runs"), ("5", "is no list of runs"), ("notebook: a", "is no list of runs"),
+    ("- {notebook: a}\n- {notebook: b, parameters: {day: 2024-05-01}}", r", entry 2 \(b\): day is datetime\.date\(2024, 5, 1\): .*quotes"),
+    ("- {notebook: a, over: {day: [x, 2024-05-01]}}", r", entry 1 \(a\): day is .*quotes"),
+    ("- {notebook: a, parameters: {x: 1, on: 2}}", r", entry 1 \(a\): True is 2: a name is text"),
+])  # fmt: skip
+def test_a_wrong_matrix_is_refused_by_file_and_entry(tmp_path, capsys, text, message):
+    (tmp_path / "m.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"(?s)^\S*m\.yaml" + (message if message[0] == "," else f" {message}")) as error:
+        read_matrix(tmp_path / "m.yaml")
+    assert "<unicode string>" not in str(error.value)
+    with pytest.raises(SystemExit):
+        batch.main(["--matrix", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "out")])
+    assert str(tmp_path / "m.yaml") in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 QUEUE = {"jobqueue.slurm.cores": 2, "jobqueue.slurm.processes": 2, "jobqueue.slurm.memory": "3GB", "jobqueue.slurm.queue": "short",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import logging
 import traceback
@@ -17,6 +16,7 @@ from emmet.core.polar import DielectricDoc
 from emmet.core.summary import SummaryDoc
 from emmet.core.tasks import CoreTaskDoc
 from emmet.core.vasp.calculation import CoreCalculationOutput
+from mp_api.client.core import BaseRester
 from mp_api.client.core.exceptions import MPRestError
 from mp_api.client.routes.materials.dielectric import DielectricRester
 from mp_api.client.routes.materials.summary import SummaryRester
@@ -24,6 +24,7 @@ from mp_api.client.routes.materials.tasks import TaskRester
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core import data, download, frames, mp_documents
+from dtnet_core.screening.selection import select_candidates
 
 KEY = "k3y" + "0123456789abcdef" + "ABCDEFGHIJKLM"  # 32 characters, like a real one
 
@@ -80,7 +81,7 @@ class Server:
             }
             self.documents["summary"][material] = {
                 "material_id": material, "structure": structure.as_dict(), "band_gap": 1.5 + i,
-                "energy_above_hull": 0.0,
+                "energy_above_hull": 0.0, "is_stable": True, "deprecated": False, "has_props": ["dielectric"],
             }  # fmt: skip
             if i not in without_task:
                 task = (
@@ -98,24 +99,48 @@ class Server:
             tasks=self._rester("tasks", TaskRester, "task_ids"),
         )
 
-    def _rester(self, name: str, real: type, key: str) -> SimpleNamespace:
-        def search(**options):
-            inspect.signature(real.search).bind(None, **options)  # only arguments the real client takes
-            known = real.document_model.model_json_schema()["properties"]
-            assert all(f.split(".")[0] in known for f in options["fields"])
-            self.calls.append((name, tuple(options.get(key) or ())))
-            if self.fail:
-                error = self.fail.pop(0)
-                if error is not None:
-                    raise error
-            wanted = {mp_documents.same_id(i) for i in options.get(key) or self.documents[name]}
-            found = [d for i, d in self.documents[name].items() if mp_documents.same_id(i) in wanted]
-            top = {f.split(".")[0] for f in options["fields"]}
-            return [
-                {k: v for k, v in d.items() if k in top} for d in reversed(found)
-            ]  # in no particular order
+    def add_candidate(self, number: int, **fields) -> dict:
+        """A material without a tensor; its summary document."""
+        document = {"material_id": f"mp-{number}", "structure": crystal(number)[0].as_dict(), "band_gap": 2.0, "energy_above_hull": 0.0} | fields
+        self.documents["summary"][f"mp-{number}"] = {"has_props": [], "is_stable": True, "deprecated": False} | document
+        return self.documents["summary"][f"mp-{number}"]
 
-        return SimpleNamespace(search=search)
+    def _rester(self, name: str, real: type, key: str) -> BaseRester:
+        """The real client's class, whose questions this server answers."""
+        server = self
+
+        class Answers(BaseRester):
+            def __init__(self) -> None:
+                pass
+
+            def _search(self, num_chunks=None, chunk_size=1000, all_fields=True, fields=None, **criteria):
+                assert chunk_size > 0 and {f.split(".")[0] for f in fields} <= set(self.available_fields)
+                return server.answer(name, key, fields, criteria)
+
+        return type(real.__name__, (real, Answers), {})()
+
+    def answer(self, name: str, key: str, fields: list[str], criteria: dict) -> list[dict]:
+        ids = criteria.pop(key, None)
+        self.calls.append((name, tuple(ids.split(",")) if ids else ()))
+        if self.fail:
+            error = self.fail.pop(0)
+            if error is not None:
+                raise error
+        wanted = {mp_documents.same_id(i) for i in ids.split(",")} if ids else None
+        top = {f.split(".")[0] for f in fields}
+        found = [d for i, d in self.documents[name].items() if (wanted is None or mp_documents.same_id(i) in wanted) and meets(d, **criteria)]
+        return [{k: v for k, v in d.items() if k in top} for d in reversed(found)]  # in no particular order
+
+
+def meets(document: dict, has_props="", deprecated=None, is_stable=None, band_gap_min=None, batch_id_not_eq=None) -> bool:
+    """What the server does with the query of a summary search; a term that it does not have is an error."""
+    return (
+        set(filter(None, has_props.split(","))) <= set(document.get("has_props", ()))
+        and deprecated in (None, document.get("deprecated"))
+        and is_stable in (None, document.get("is_stable"))
+        and (band_gap_min is None or document["band_gap"] >= band_gap_min)
+        and (batch_id_not_eq is None or document.get("batch_id") != batch_id_not_eq)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -357,3 +382,90 @@ def test_ids_match_in_both_spellings():
         )
         assert mp_documents.same_id(str(AlphaID(str(number), padlen=8))) == f"mp-{number}"
     assert mp_documents.same_id("mvc-3271") != mp_documents.same_id("mp-3271")
+
+
+def pool_server() -> Server:
+    """Three materials with tensors, seven candidates, and one each of what is no candidate."""
+    server = Server(3)
+    for number in range(500, 507):
+        server.add_candidate(number)
+    server.add_candidate(507, band_gap=0.0)
+    server.add_candidate(508, is_stable=False, energy_above_hull=0.02)
+    server.add_candidate(509, deprecated=True)
+    server.add_candidate(510, batch_id="gnome_r2scan_statics")
+    return server
+
+
+def run_pool(server: Server, folder, **options):
+    return download.download_pool(folder, client_factory=lambda secret: server, **{"page_size": 3, "progress": False, **options})
+
+
+def test_the_screening_pool_is_stable_has_gaps_and_no_tensors(tmp_path):
+    server = pool_server()
+    server.documents["summary"]["mp-505"]["structure"] = None
+    server.documents["summary"]["mp-506"]["energy_above_hull"] = None
+    path = run_pool(server, tmp_path)
+    assert path == tmp_path / "screening_pool.json.gz"
+    for item in data.read_json(path):
+        assert {"mp_id", "formula", "band_gap_ev", "energy_above_hull_ev", "source", "structure"} <= set(item)
+        assert set(item["structure"]) == {"lattice", "species", "frac_coords"}
+    pool = data.load_records("full", "screening_pool", tmp_path)
+    assert [r.mp_id for r in pool] == [r.id for r in pool] == [f"mp-{i}" for i in range(500, 505)]
+    for record, number in zip(pool, range(500, 505), strict=True):
+        structure = crystal(number)[0]  # turned somehow in space, and so it stays
+        assert np.allclose(record.structure.lattice.matrix, structure.lattice.matrix, atol=1e-7) and record.structure.species == structure.species
+        assert np.allclose(record.structure.frac_coords, structure.frac_coords, atol=1e-7)
+        assert (record.meta["band_gap_ev"], record.meta["energy_above_hull_ev"]) == (2.0, 0.0) and record.formula == "TiO2"
+        assert record.eps_total is None and record.meta["database_version"] == Server.db_version
+    assert [r.id for r in select_candidates(pool)[0]] == [r.id for r in pool]
+    skipped = {s["id"]: s["reason"] for s in data.read_json(tmp_path / "screening_pool.skipped.json.gz")}
+    assert set(skipped) == {"mp-505", "mp-506"} and "no structure" in skipped["mp-505"] and "None eV/atom above the hull" in skipped["mp-506"]
+
+
+def test_a_known_tensor_is_recognised_in_the_other_spelling():
+    server = Server(0)
+    server.add_candidate(500)
+    server.add_candidate(501)
+    spelled = f"mp-{AlphaID('500', padlen=8)}"
+    server.documents["summary"][spelled] = {"material_id": spelled, "deprecated": False, "has_props": ["dielectric"], "band_gap": 0.0}
+    assert download._list_candidates(download._Server(server, download.api_key(), 0, 0.0)) == ["mp-501"]
+
+
+def test_the_screening_pool_goes_on_where_it_stopped(tmp_path):
+    whole = data.data_sha256(run_pool(pool_server(), tmp_path / "whole"))
+    server, folder = pool_server(), tmp_path / "cut"
+    server.fail = [None] * 3 + [KeyboardInterrupt()]  # two lists and the first page
+    with pytest.raises(KeyboardInterrupt):
+        run_pool(server, folder)
+    assert not (folder / "screening_pool.json.gz").exists()
+    first = len(server.calls)
+    run(server, folder)  # tensors have pages of their own
+    server.calls = server.calls[:first]
+    assert data.data_sha256(run_pool(server, folder)) == whole
+    assert server.calls[first:] == [("summary", ("mp-503", "mp-504", "mp-505")), ("summary", ("mp-506",))]
+    page = sorted((folder / ".screening_pool.pages").glob("page-*"))[1]
+    page.write_bytes(page.read_bytes()[:40])
+    assert data.data_sha256(run_pool(server, folder)) == whole and len(server.calls) == first + 3
+    assert data.data_sha256(run_pool(server, folder, fresh=True)) == whole and len(server.calls) == first + 8
+    server.db_version = "2026.01.01"
+    with pytest.raises(download.DownloadError, match=r"2025\.09\.25.*2026\.01\.01.*fresh"):
+        run_pool(server, folder)
+    server.fail = [leak() for _ in range(3)]
+    with pytest.raises(download.DownloadError, match=r"listing materials: no answer.*<hidden key>") as error:
+        run_pool(server, folder, fresh=True, retries=2)
+    assert KEY not in str(error.value)
+
+
+def test_the_command_line_makes_what_a_missing_file_asks_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mp_api.client.MPRester", lambda **options: pool_server())
+    for name, option in (("mp_tensors", ""), ("screening_pool", " --screening-pool")):
+        with pytest.raises(FileNotFoundError, match=f"`python -m dtnet_core.download FOLDER{option}`"):
+            data.load_records("full", name, tmp_path)
+        assert download.main([str(tmp_path), *option.split(), "--limit", "2", "--page-size", "1"]) == 0
+        assert len(data.load_records("full", name, tmp_path)) == 2 and f"2 records in {tmp_path / name}.json.gz" in capsys.readouterr().out
+    assert not {r.id for r in data.load_records("full", "mp_tensors", tmp_path)} & {r.id for r in data.load_records("full", "screening_pool", tmp_path)}
+    assert len(list((tmp_path / ".screening_pool.pages").glob("page-*"))) == 2
+    for name in ("mp_scalars", "pbesol_tensors", "matbench_dielectric"):
+        with pytest.raises(FileNotFoundError, match="no download for this file") as error:
+            data.load_records("full", name, tmp_path)
+        assert "dtnet_core.download" not in str(error.value)

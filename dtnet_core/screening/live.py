@@ -15,6 +15,7 @@ from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_po
 from .published import published_dir, published_records
 from .selection import band_gap
 
+POOLS = ("prototypes", "screening_pool")
 ORACLES = ("stored", "published", "dfpt", "vasp")
 
 
