@@ -187,7 +187,7 @@ def _cell(ax, cell: Structure) -> None:
 
 @figure
 def retrospective_curves(runs: Sequence[Mapping]) -> Figure:
-    """Share of the hidden best that was found, round by round, and best value so far: mean and deviation over seeds.
+    """Round by round: share of the hidden best that was found, hits among the proposed, best value so far; mean and standard error over seeds.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def retrospective_curves(runs: Sequence[Mapping]) -> Figure:
         Records of the study "retrospective"; one row of panels a task.
     """
     tasks = list(dict.fromkeys(r["task"] for r in runs))
-    fig, axes = plt.subplots(len(tasks), 2, figsize=(TWO_COLUMNS * 0.85, 2.2 * len(tasks)), squeeze=False)
+    fig, axes = plt.subplots(len(tasks), 3, figsize=(TWO_COLUMNS, 2.1 * len(tasks)), squeeze=False)
     for row, task in zip(axes, tasks, strict=True):
         grouped = defaultdict(list)
         for r in runs:
@@ -206,17 +206,18 @@ def retrospective_curves(runs: Sequence[Mapping]) -> Figure:
             recall = np.array([[0.0, *(b["recall"] for b in r["by_round"])] for r in grouped[kind]])  # [seeds, rounds + 1]
             reached = np.array([[r["best_known"], *(max(b["best"] or 0, r["best_known"]) for b in r["by_round"])] for r in grouped[kind]])
             top = np.array([[max(r["best_hidden"], r["best_known"])] for r in grouped[kind]])
-            for ax, values in zip(row, (100 * recall, 100 * reached / top), strict=True):
+            hits = np.array([[np.nan, *(b["hit_rate"] for b in r["by_round"])] for r in grouped[kind]])
+            for ax, values in zip(row, (100 * recall, 100 * hits, 100 * reached / top), strict=True):
                 rounds, mean = np.arange(values.shape[1]), values.mean(0)
                 ax.plot(rounds, mean, "o-", color=colour, label=kind)
                 if len(values) > 1:
                     half = values.std(0, ddof=1) / len(values) ** 0.5
                     ax.fill_between(rounds, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
-        for ax, text in zip(row, ("of the hidden top 1 % found (%)", "best so far, of the best there is (%)"), strict=True):
+        for ax, text in zip(row, ("hidden top 1 % found (%)", "hit rate of the round (%)", "best so far (% of the best)"), strict=True):
             ax.set(xlabel="round", ylabel=text, ylim=(0, None))
             ax.set_xticks(range(values.shape[1]))
             ax.set_title(task, fontsize=7)
-        row[1].set_ylim(None, 103)
+        row[2].set_ylim(None, 103)
     axes[0, 0].legend()
     letter_panels(axes.ravel())
     return fig
