@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import time
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
 
+PATIENCE_S = 600.0
+"""Seconds without any worker after which the user is told."""
+LOST_S = 30.0
+"""Seconds after the last of a job's workers left until another job takes its place: a worker that only starts anew is back by then."""
+_POLL_S = 5.0
+
 
 def connect(client, workers: int | None):
-    """A context that gives a Dask client, or None for this process."""
+    """A context that gives a Dask client, or None for this process.
+
+    Raises
+    ------
+    ValueError
+        For less than one worker; see also `slurm_cluster`.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; at least one has to do the work")
     if client is None and (workers or 1) == 1:
         return nullcontext(None)
     from dask.distributed import Client, LocalCluster
@@ -16,8 +33,9 @@ def connect(client, workers: int | None):
     if client in (None, "local"):
         return _owned(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
     if client == "slurm":
-        cluster = slurm_cluster()
-        cluster.scale(jobs=workers or 1)
+        cluster, jobs = slurm_cluster(), workers or 1
+        cluster.scale(jobs=jobs)
+        cluster.adapt(_replacing(), minimum_jobs=jobs, maximum_jobs=jobs, interval=f"{_POLL_S} s")
         return _owned(cluster)
     return closing(Client(client)) if isinstance(client, str) else nullcontext(client)
 
@@ -41,6 +59,25 @@ def slurm_cluster():
                            "~/.config/dask/jobqueue.yaml, see jobqueue.dask.org") from error  # fmt: skip
 
 
+def _replacing():
+    from distributed import Adaptive
+
+    class Replacing(Adaptive):
+        """Submits a job anew when it ended (at its walltime, say); Dask's own does so for jobs of a single worker only."""
+
+        async def recommendations(self, target: int) -> dict:
+            seen, cluster, now = self.__dict__.setdefault("seen", {}), self.cluster, time.monotonic()
+            for job in cluster.worker_spec:
+                if any(str(name).startswith(f"{job}-") for name in self.observed):
+                    seen[job] = now
+                elif now - seen.get(job, now) > LOST_S and job in cluster.workers:
+                    del seen[job]
+                    await cluster.workers.pop(job).close()
+            return await super().recommendations(target)
+
+    return Replacing
+
+
 class _owned:
     def __init__(self, cluster):
         self.cluster = cluster
@@ -57,6 +94,8 @@ class _owned:
 def on_cluster(client, work: Callable, model, chunks: Iterable[list], write: Callable[[list[dict]], None], ahead: int = 2) -> dict[str, str]:
     """Hand chunks out, `ahead` a worker at any time, and `write` what `work(chunk, model)` gives; a killed worker's goes to another one.
 
+    Where there is no worker, it waits for one (a queue may be long), and warns after `PATIENCE_S`.
+
     Returns
     -------
     dict of str to str
@@ -69,6 +108,7 @@ def on_cluster(client, work: Callable, model, chunks: Iterable[list], write: Cal
     flying, first, lost = as_completed(), {}, {}
 
     def land() -> None:
+        _wait(client, flying)
         future = next(flying)
         name = first.pop(future.key)
         try:
@@ -87,3 +127,18 @@ def on_cluster(client, work: Callable, model, chunks: Iterable[list], write: Cal
     while flying.count():
         land()
     return lost
+
+
+def _wait(client, flying) -> None:
+    """Until a chunk came back; says so once when nobody has been there to work on it."""
+    last = asked = time.monotonic()  # when there was a worker, and when the scheduler was asked
+    while not flying.has_ready():
+        time.sleep(0.05)
+        if (now := time.monotonic()) - asked > _POLL_S:
+            asked = now
+            if client.nthreads():
+                last = now
+            elif now - last > PATIENCE_S:
+                warnings.warn(f"no worker for {now - last:.0f} s: {flying.count()} chunks (and all after them) wait for one to join "
+                              f"{client.scheduler.address}; look whether its jobs are queued, or start workers", stacklevel=4)  # fmt: skip
+                last = math.inf

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Collection, Iterator
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from pymatgen.core import Structure
 
-from .data import DataFileError
-from .structures import read_structure, structure_from_dict, validate_structure
+from .data import DataFileError, record_from_dict
+from .record import TARGETS, Record
+from .structures import (
+    InvalidStructureError,
+    read_structure,
+    structure_from_dict,
+    structure_to_dict,
+    validate_structure,
+)
 
 _READ = 1 << 20  # characters of a JSON file read at a time
+_LONGEST = 1 << 26  # characters of the longest element or line of a JSON file
 _ROWS = 256  # rows of a database or table read at a time
+_BLANK = " \t\r\n"
+_DECODER = json.JSONDecoder()
 
 
 def entries(source) -> Iterator[tuple[str, object]]:
@@ -22,14 +36,16 @@ def entries(source) -> Iterator[tuple[str, object]]:
     Parameters
     ----------
     source : path or iterable
-        A folder of CIF and POSCAR files (subfolders included; ids are relative paths); a ``.json`` or ``.json.gz`` list (or
-        lines) of records of the project or of pymatgen's structure dicts; an ASE database ``.db``; a ``.parquet`` file
-        with the structure as JSON in a column ``structure``; or structures, (id, structure) pairs or dicts in memory.
+        A folder of CIF and POSCAR files (subfolders included; ids are relative paths); a ``.json`` or ``.json.gz`` list of
+        records of the project or of pymatgen's structure dicts, or an object of them by id; ``.jsonl`` or ``.jsonl.gz``, one
+        of them a line; an ASE database ``.db``; a ``.parquet`` file with the structure as JSON in a column ``structure``; or
+        structures, (id, structure) pairs or dicts in memory.
 
     Yields
     ------
     (str, object)
-        Id (a repeated one gets "#2", "#3", ...) and what `to_structure` takes.
+        Id (a repeated one gets "#2", "#3", ...; a broken line is "line-" and its number) and what `to_structure` takes. Rows
+        of tables and databases are dicts of their texts and numbers beside the structure.
 
     Raises
     ------
@@ -39,33 +55,43 @@ def entries(source) -> Iterator[tuple[str, object]]:
     """
     seen: dict[str, int] = {}
     for position, (name, content) in enumerate(_items(source)):
-        name = str(position if name is None else name)
-        seen[name] = seen.get(name, 0) + 1
-        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), content
+        name = unique = str(position if name is None else name)
+        while unique in seen:
+            seen[name] += 1
+            unique = f"{name}#{seen[name]}"
+        seen[unique] = 1
+        yield unique, content
 
 
 def _items(source) -> Iterator[tuple[object, object]]:
     if not isinstance(source, str | Path):
         for item in source:
-            yield item if isinstance(item, tuple) else (_name(item) if isinstance(item, dict) else None, item)
+            yield item if isinstance(item, tuple) else (_name(item), item)
         return
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder of structures")
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".") and (
+        found = sorted(p for p in path.rglob("*") if (p.is_file() or _dangling(p)) and not p.name.startswith(".") and (
             p.suffix.lower() in (".cif", ".vasp", ".poscar") or p.name.upper().startswith(("POSCAR", "CONTCAR"))))  # fmt: skip
         if not found:
             raise FileNotFoundError(f"{path}: no *.cif, *.vasp, *.poscar, POSCAR* or CONTCAR* in this folder")
-        yield from ((p.relative_to(path).as_posix(), p) for p in found)
-    elif path.name.endswith((".json", ".json.gz", ".jsonl", ".jsonl.gz")):
-        yield from ((_name(item), item) for item in _json_items(path))
+        for p in found:
+            yield p.relative_to(path).as_posix(), DataFileError(f"{p}: a link to {p.readlink()}, which is not there") if _dangling(p) else p
+    elif path.name.endswith((".json", ".json.gz")):
+        yield from _json_items(path)
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        yield from _json_lines(path)
     elif path.suffix == ".db":
         yield from _ase_rows(path)
     elif path.suffix == ".parquet":
         yield from _table_rows(path)
     else:
-        raise DataFileError(f"{path}: unknown kind of source; give a folder, .json, .json.gz, .db or .parquet")
+        raise DataFileError(f"{path}: unknown kind of source; give a folder, .json, .json.gz, .jsonl, .jsonl.gz, .db or .parquet")
+
+
+def _dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _name(item) -> object:
@@ -73,55 +99,144 @@ def _name(item) -> object:
     return next((name for name in names if name is not None), None)
 
 
-def _json_items(path: Path) -> Iterator[object]:
-    """Elements of a JSON list (or of JSON lines) without the rest of the file in memory."""
-    decoder, text, place, ended = json.JSONDecoder(), "", 0, False
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Name the file, whatever the library that reads it raises when it is broken."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            while True:
-                while place < len(text) and text[place] in " \t\r\n,[]":
-                    place += 1
-                try:
-                    item, end = decoder.raw_decode(text, place)
-                    if end == len(text) and not ended:  # a number may go on in the next piece
-                        raise ValueError
-                except ValueError:
-                    if ended and place == len(text):
-                        return
-                    if ended:
-                        raise
-                    more = file.read(_READ)
-                    text, place, ended = text[place:] + more, 0, not more
-                    continue
-                place = end
-                yield item
-    except (EOFError, OSError, UnicodeDecodeError, ValueError) as error:
+        yield
+    except Exception as error:
+        if isinstance(error, DataFileError | MemoryError) or getattr(error, "errno", None):  # the system's errors have a number
+            raise
         raise DataFileError(f"{path} is damaged ({type(error).__name__}: {error}): copy or download it again") from error
 
 
+def _open(path: Path, mode: str):
+    options = {} if "b" in mode else {"encoding": "utf-8"}
+    return gzip.open(path, mode, **options) if path.suffix == ".gz" else open(path, mode, **options)
+
+
+class _Text:
+    """JSON values of a text file, of which no more than one value is in memory."""
+
+    def __init__(self, file):
+        self.file, self.text, self.place, self.done, self.ended = file, "", 0, 0, False
+
+    def skip(self, characters: str) -> str:
+        """Pass these characters; gives the first other one, or "" at the end."""
+        while True:
+            while self.place < len(self.text) and self.text[self.place] in characters:
+                self.place += 1
+            if self.place < len(self.text) or self.ended:
+                return self.text[self.place : self.place + 1]
+            self._more()
+
+    def value(self) -> object:
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.place)
+                if end < len(self.text) or self.ended:  # a number may go on in the next piece
+                    self.place = end
+                    return value
+            except ValueError:
+                if self.ended or len(self.text) - self.place > _LONGEST:
+                    raise
+            self._more()
+
+    def _more(self) -> None:
+        held = len(self.text) - self.place
+        piece = self.file.read(max(_READ, min(held, _LONGEST - held)))  # twice as much for a long value, which is decoded from its start
+        self.done, self.ended = self.done + self.place, not piece
+        self.text, self.place = self.text[self.place :] + piece, 0
+
+
+def _json_items(path: Path) -> Iterator[tuple[object, object]]:
+    """Ids and elements of a JSON list, or of an object {id: element}, without the rest of the file in memory."""
+    with _whole(path):
+        with _open(path, "rt") as file:
+            by_id = _is_by_id(_Text(file))
+        between, last = (_BLANK + ",{", "}") if by_id else (_BLANK + ",[]", "")
+        with _open(path, "rt") as file:
+            text, count = _Text(file), 1
+            try:
+                while text.skip(between) != last:
+                    name = text.value() if by_id else None
+                    text.skip(_BLANK + ":" if by_id else "")
+                    item = text.value()
+                    yield name if by_id else _name(item), item
+                    count += 1
+            except json.JSONDecodeError as error:
+                where = f"element {count}, of which {len(text.text) - text.place} characters were read, at character {text.done + error.pos} of the file"
+                raise DataFileError(f"{path} is damaged or no list of records or structures, nor an object of them by id ({error.msg}: {where}): "
+                                    "copy or download it again") from error  # fmt: skip
+
+
+def _is_by_id(text: _Text) -> bool:
+    """Whether a text begins as {id: record or structure, ...}, which a record or a structure does not."""
+    try:
+        if text.skip(_BLANK) != "{" or text.skip(_BLANK + "{") != '"' or text.value() == "structure" or text.skip(_BLANK + ":") != "{":
+            return False
+        return not {"structure", "sites", "lattice", "cell"}.isdisjoint(text.value())
+    except ValueError:
+        return False
+
+
+def _json_lines(path: Path) -> Iterator[tuple[object, object]]:
+    """Ids and elements of JSON lines; a broken line is an error in its place, blank ones are passed."""
+    with _whole(path), _open(path, "rb") as file:
+        number = 0
+        while line := file.readline(_LONGEST):
+            number += 1
+            long = len(line) == _LONGEST and not line.endswith(b"\n")
+            while long and (rest := file.readline(_LONGEST)) and not rest.endswith(b"\n"):
+                pass
+            if not (line := line.strip(b" \t\r\n,[]")):
+                continue
+            try:
+                if long:
+                    raise ValueError(f"longer than {_LONGEST} bytes")
+                item = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield f"line-{number}", DataFileError(f"{path}, line {number} is broken: {error}")
+            else:
+                yield _name(item), item
+
+
 def _ase_rows(path: Path) -> Iterator[tuple[object, object]]:
+    from ase import Atoms
     from ase.db import connect
 
-    database, last = connect(path), 0
-    while rows := list(database.select(f"id>{last}", sort="id", limit=_ROWS)):
-        for row in rows:
-            yield row.get("mp_id") or row.get("name") or f"row-{row.id}", row.toatoms()
-        last = rows[-1].id
+    with _whole(path):
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
+            file.execute("select id from systems limit 1")  # ASE makes an empty file a database
+        database, last = connect(path), 0
+        while rows := list(database.select(f"id>{last}", sort="id", limit=_ROWS)):
+            for row in rows:
+                try:
+                    atoms = Atoms(row.numbers, row.positions, cell=row.cell, pbc=row.pbc)
+                    content = {**_plain(row.data), **_plain(row.key_value_pairs), "structure": atoms}
+                except (KeyError, TypeError, ValueError) as error:
+                    content = DataFileError(f"{path}, row {row.id} is broken ({type(error).__name__}: {error})")
+                yield row.get("mp_id") or row.get("name") or f"row-{row.id}", content
+            last = rows[-1].id
 
 
 def _table_rows(path: Path) -> Iterator[tuple[object, object]]:
-    from pyarrow import ArrowInvalid
     from pyarrow.parquet import ParquetFile
+    from pyarrow.types import is_nested
 
-    try:
-        with ParquetFile(path) as file:
-            columns = [c for c in ("id", "mp_id", "material_id", "structure") if c in file.schema_arrow.names]
-            if "structure" not in columns:
-                raise DataFileError(f"{path} has the columns {file.schema_arrow.names}, but none called structure")
-            for batch in file.iter_batches(_ROWS, columns=columns):
-                yield from ((_name(row), row["structure"]) for row in batch.to_pylist())
-    except (ArrowInvalid, OSError) as error:
-        raise DataFileError(f"{path} is damaged ({error}): copy or write it again") from error
+    with _whole(path), ParquetFile(path) as file:
+        columns = [f.name for f in file.schema_arrow if f.name == "structure" or not is_nested(f.type)]
+        if "structure" not in columns:
+            raise DataFileError(f"{path} has the columns {file.schema_arrow.names}, but none called structure")
+        for batch in file.iter_batches(_ROWS, columns=columns):
+            for row in batch.to_pylist():
+                yield _name(row), {**_plain(row), "structure": row["structure"]}
+
+
+def _plain(values: Mapping) -> dict:
+    """What is one text or number of these, without NaN."""
+    values = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+    return {key: value for key, value in values.items() if isinstance(value, str | bool | int | float) and value == value}
 
 
 def to_structure(content, elements: Collection[str] | None = None) -> Structure:
@@ -130,30 +245,63 @@ def to_structure(content, elements: Collection[str] | None = None) -> Structure:
     Raises
     ------
     ValueError
-        With the reason; `structures.InvalidStructureError` is one.
-    FileNotFoundError
-        For a path that is not visible from here.
+        With the reason; `structures.InvalidStructureError` is one. An error that `entries` has in the place of a crystal is raised.
+    OSError
+        For a path that is not visible from here or cannot be read now: no fault of the crystal's.
     """
+    if isinstance(content, Exception):
+        raise content
     if isinstance(content, Path):
-        return read_structure(content, elements=elements)
+        try:
+            return read_structure(content, elements=elements)
+        except InvalidStructureError as error:
+            if isinstance(error.__cause__, OSError):  # of the parser's own files; memory is what a broken file may ask too much of
+                raise error.__cause__ from None
+            raise
     if isinstance(content, str):
         content = json.loads(content)
+    if isinstance(content, dict) and content.get("structure") is not None:
+        return to_structure(content["structure"], elements)
     if hasattr(content, "get_chemical_symbols"):
         from pymatgen.io.ase import AseAtomsAdaptor
 
         if not content.pbc.all():
             raise ValueError(f"periodic along {content.pbc.tolist()} only: a crystal is periodic along all three vectors")
         content = AseAtomsAdaptor.get_structure(content)
-    if not isinstance(content, Structure):
-        inner = content.get("structure") if isinstance(content, dict) else None
-        content = structure_from_dict(content if inner is None else inner)
-    return validate_structure(content, elements)
+    return validate_structure(content if isinstance(content, Structure) else structure_from_dict(content), elements)
 
 
-def read_source(source) -> Iterator[tuple[str, Structure | Exception]]:
-    """Ids and structures of a source (see `entries`), with the error in the place of a structure that is broken."""
-    for name, content in entries(source):
+def read_records(source) -> Iterator[tuple[str, Record | Exception]]:
+    """Ids and records of a source (see `entries`), with the error in the place of a crystal that is broken.
+
+    A record has what the source knows beside the structure: records of the project their tensors, flags and other fields;
+    rows of tables and databases their texts and numbers in `meta`. A tensor's name with one number (``eps_total: 12.3``)
+    stands for the scalar constant, ``eps_total_poly`` in `meta`.
+
+    Raises
+    ------
+    OSError, MemoryError
+        Where a file cannot be read now, which is no fault of a crystal's; see also `entries`.
+    """
+    origin = Path(source).name if isinstance(source, str | Path) else ""
+    for position, (name, content) in enumerate(entries(source)):
         try:
-            yield name, to_structure(content)
+            found = _record(name, content, origin, position)
+        except (MemoryError, OSError):
+            raise
         except Exception as error:
-            yield name, error
+            found = error
+        yield name, found
+
+
+def _record(name: str, content, origin: str, position: int) -> Record:
+    content, file = json.loads(content) if isinstance(content, str) else content, content.name if isinstance(content, Path) else origin
+    structure = to_structure(content)
+    item = content if isinstance(content, dict) and content.get("structure") is not None else {}
+    mp_id, flags = item.get("mp_id") or item.get("material_id"), item.get("flags") or ()
+    scalars = {f"eps_{t}": f"eps_{t}_poly" for t in TARGETS if isinstance(item.get(f"eps_{t}"), int | float)}
+    item = {scalars.get(key, key): value for key, value in item.items()} | {"flags": flags if isinstance(flags, list | tuple) else [str(flags)]}
+    if not isinstance(item.get("structure"), Mapping):
+        item["structure"] = structure_to_dict(structure)
+    record = record_from_dict(item, file, position)
+    return replace(record, id=name, structure=structure, source=record.source or file, mp_id=None if mp_id is None else str(mp_id))

@@ -60,7 +60,7 @@ def predict_members(ensemble, structures: Sequence[Structure]) -> np.ndarray:
 def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]:
     """One row for each (id, content) of a chunk, in order; a crystal that fails has its reason in `error`.
 
-    What is no crystal's fault (weights or files that this machine does not have) is raised.
+    What is no crystal's fault (no memory; weights or files that this machine does not have or cannot open now) is raised.
     """
     elements = frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in encoders_of(ensemble.features)))
     rows = [{"id": name, "formula": None, "n_atoms": None, "error": None} for name, _ in chunk]
@@ -68,7 +68,7 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
     for row, (_, content) in zip(rows, chunk, strict=True):
         try:
             structure = to_structure(content, elements)
-        except FileNotFoundError:
+        except (MemoryError, OSError):
             raise
         except Exception as error:  # parsers raise whatever the broken place happens to cause
             row["error"] = _reason(error)
@@ -88,6 +88,8 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
 def _alone(ensemble, structure: Structure) -> np.ndarray | str:
     try:
         return predict_members(ensemble, [structure])[:, 0]
+    except (MemoryError, OSError):
+        raise
     except Exception as error:
         return _reason(error)
 
@@ -108,24 +110,29 @@ def _columns(members: np.ndarray) -> dict[str, float | str]:
 
 
 class _Parts:
-    """The folder of parts: what is done, and writing one more."""
+    """The folder of parts: what is done, and writing one more; with `retry`, rows with an error are taken out first."""
 
-    def __init__(self, folder: Path, made_by: str):
-        from pyarrow import parquet
+    def __init__(self, folder: Path, made_by: str, retry: bool = False):
+        from pyarrow import compute, parquet
 
         self.folder, self.made_by, self.done, self.failed = folder, made_by, set(), 0
         for left in folder.glob(".part-*.tmp"):  # of a killed run
             left.unlink()
         for path in sorted(folder.glob("part-*.parquet")):
             try:
-                table = parquet.ParquetFile(path).read(columns=["id", "error"])
+                table = parquet.ParquetFile(path).read(columns=None if retry else ["id", "error"])
             except Exception as error:
+                if isinstance(error, MemoryError) or getattr(error, "errno", None):  # what is broken has no number
+                    raise
                 warnings.warn(f"{path}: not a readable part ({error}); set aside, its crystals are computed anew", stacklevel=3)
                 path.rename(path.with_name(f"_{path.name}.corrupt"))
                 continue
             maker = (table.schema.metadata or {}).get(b"made_by", b"").decode()
             if maker != made_by:
                 raise ValueError(f"{path} was made by other networks or features ({maker}, now {made_by}): use another output folder")
+            if retry and table["error"].null_count < len(table):
+                table = table.filter(compute.is_null(table["error"]))
+                self._put(path, table) if len(table) else path.unlink()
             self.done.update(table["id"].to_pylist())
             self.failed += len(table) - table["error"].null_count
         numbers = [int(p.name[5:11]) for p in folder.glob("part-*") if p.name[5:11].isdigit()]
@@ -133,13 +140,19 @@ class _Parts:
 
     def write(self, rows: list[dict]) -> None:
         import pyarrow
-        from pyarrow import parquet
 
         kinds = {"id": pyarrow.string(), "formula": pyarrow.string(), "n_atoms": pyarrow.int32(),
                  **dict.fromkeys(_NUMBERS, pyarrow.float64()), "error": pyarrow.string()}  # fmt: skip
         schema = pyarrow.schema(list(kinds.items()), metadata={"made_by": self.made_by})
-        sink, path = pyarrow.BufferOutputStream(), self.folder / f"part-{self.next:06d}.parquet"
-        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), sink)
+        self._put(self.folder / f"part-{self.next:06d}.parquet", pyarrow.Table.from_pylist(rows, schema=schema))
+        self.next += 1
+        self.done.update(row["id"] for row in rows)
+        self.failed += sum(row["error"] is not None for row in rows)
+
+    def _put(self, path: Path, table) -> None:
+        from pyarrow import BufferOutputStream, parquet
+
+        parquet.write_table(table, sink := BufferOutputStream())
         try:
             write_atomic(path, sink.getvalue().to_pybytes())
         except OSError as error:
@@ -147,14 +160,13 @@ class _Parts:
                 raise
             raise OSError(error.errno, f"the disk is full, {path} was not written; the {len(self.done)} crystals of the parts before it "
                                        "are whole: make room and give the same command again") from error  # fmt: skip
-        self.next += 1
-        self.done.update(row["id"] for row in rows)
-        self.failed += sum(row["error"] is not None for row in rows)
 
 
 def predict_stream(source, output: str | Path, ensemble=None, variant: str = "default", chunk: int = 100, client=None,
-                   workers: int | None = None, progress: bool = True) -> dict[str, int]:  # fmt: skip
+                   workers: int | None = None, progress: bool = True, retry: bool = False) -> dict[str, int]:  # fmt: skip
     """Predict every crystal of a source into parquet parts; started again, it goes on with what is missing.
+
+    A crystal with an error counts as done; `retry` has those of earlier calls tried anew, once their files are repaired, say.
 
     Parameters
     ----------
@@ -170,9 +182,11 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     chunk : int
         Crystals a part: what a killed run loses at most, for each worker.
     client : None, "local", "slurm", address, or dask.distributed.Client
-        None: this process. "local": `workers` processes (default: all cores). "slurm": jobs, as dask-jobqueue's own
-        configuration describes them.
+        None: this process, or with `workers` more than one as "local". "local": `workers` processes (default: all cores).
+        "slurm": `workers` jobs (default: one), as dask-jobqueue's own configuration describes them; ended ones are replaced.
     workers : int, optional
+    retry : bool
+        First take the rows with an error out of finished parts, so that these crystals are computed again.
 
     Returns
     -------
@@ -181,22 +195,24 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
 
     Raises
     ------
-    OSError
-        When the disk is full; finished parts are whole.
+    OSError, MemoryError
+        When the disk is full, or a file or memory fails that is no crystal's fault; finished parts are whole.
     files.InUseError
         When another process writes to `output`.
     RuntimeError
         After all others are done, when chunks were lost with their workers.
     ValueError
-        When `output` holds parts of another ensemble; see also `entries`.
+        When `output` holds parts of another ensemble, or for a `chunk` or `workers` less than one; see also `entries`.
     """
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}; a part has at least one crystal")
     ensemble = ensemble if ensemble is not None else Pretrained.load("total", variant)
     ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks])
     predict_members(ensemble, [_PROBE])  # what fails for every crystal fails here
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / "run", wait=False):
-        parts = _Parts(output, ensemble.digest())
+        parts = _Parts(output, ensemble.digest(), retry)
         before = len(parts.done)
         todo, skipped = _missing(entries(source), parts.done)
         with tqdm(unit="crystal", desc="predict", disable=not progress) as bar, connect(client, workers) as dask:
@@ -241,14 +257,18 @@ def _missing(found: Iterable[tuple[str, object]], done: set[str]) -> tuple[Itera
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: ``python -m dtnet_core.streaming --help``."""
     parser = argparse.ArgumentParser(description="Predict dielectric tensors of a source of crystals into parquet parts, resumably.")
-    parser.add_argument("source", help="folder of CIF or POSCAR files, .json(.gz), ASE .db, .parquet")
+    parser.add_argument("source", help="folder of CIF or POSCAR files, .json(.gz), .jsonl(.gz), ASE .db, .parquet")
     parser.add_argument("output", help="folder of the parts")
     parser.add_argument("--variant", default="default", help="of the ensembles that ship with the kit")
     parser.add_argument("--chunk", type=int, default=100, help="crystals a part")
     parser.add_argument("--scheduler", help="tcp://... of a running Dask scheduler, local or slurm; default: this process")
     parser.add_argument("--workers", type=int, help="processes or jobs; default: all cores, one job")
-    options = parser.parse_args(arguments)
-    print(predict_stream(options.source, options.output, None, options.variant, options.chunk, options.scheduler, options.workers))
+    parser.add_argument("--retry", action="store_true", help="try crystals anew that have an error from before")
+    o = parser.parse_args(arguments)
+    found = predict_stream(o.source, o.output, None, o.variant, o.chunk, o.scheduler, o.workers, retry=o.retry)
+    print(found)
+    if found["failed"]:
+        print(f"{found['failed']} crystals failed, the column `error` says why; the same command with --retry tries them anew")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core import figures
-from dtnet_core.data import load_records, read_structure
+from dtnet_core.data import load_records, read_structure, record_to_dict
 from dtnet_core.pretrained import Pretrained
 from dtnet_core.results import append_result, load_results, plain
 from dtnet_core.screening import live, prototypes, published, ranking, shortlist
@@ -167,11 +167,11 @@ def test_ranking_of_a_pool_from_end_to_end(tmp_path):
     assert [a.get_title() for a in drawn[-1].axes] == ["first", "second", ""] and len(drawn[-1].axes[0].patches) >= 8
     drawn.append(figures.checked({"total": [3.0, 9.0, np.nan]}, {"total": [4.0, 8.0, 2.0]}, ["MgO", "CaO", "NaF"], np.array([1.0, 20.0, 1.0])))
     assert drawn[-1].axes[0].collections[-1].get_offsets().tolist() == [[4, 3], [8, 9]]
-    by_round = [{"recall": 0.25, "best": 5.0, "hits": 1}, {"recall": 0.5, "best": 8.0, "hits": 1}]
+    by_round = [{"recall": 0.25, "best": 5.0, "hits": 1, "hit_rate": 0.1}, {"recall": 0.5, "best": 8.0, "hits": 1, "hit_rate": 0.3}]
     run = {"task": "anisotropy", "best_known": 4.0, "best_hidden": 10.0, "by_round": by_round}
     drawn.append(figures.retrospective_curves([run | {"acquisition": "random"}, run | {"acquisition": "ucb"}, run | {"acquisition": "ucb"}]))
     assert [line.get_ydata().tolist() for line in drawn[-1].axes[0].lines] == [[0, 25, 50]] * 2
-    assert drawn[-1].axes[1].lines[0].get_ydata().tolist() == [40, 50, 80]
+    assert drawn[-1].axes[1].lines[0].get_ydata()[1:] == pytest.approx([10, 30]) and drawn[-1].axes[2].lines[0].get_ydata().tolist() == [40, 50, 80]
     for i, figure in enumerate(drawn):
         figures.save(figure, tmp_path / str(i))
     assert plain(found) == found
@@ -187,6 +187,12 @@ def test_pools_and_oracles_by_name(tmp_path, monkeypatch):
     (tmp_path / "bad.cif").write_text("data_\n")
     pool, reasons, _ = live.open_pool(str(tmp_path), records, cache_dir=tmp_path, progress=False)
     assert [r.formula for r in pool] == ["NaBr"] and list(reasons) == ["bad.cif"] and gaps_of(pool)[0] > 1
+    own = [{"id": "a", "structure": pool[0].structure.as_dict(), "band_gap_ev": 4.2, "energy_above_hull_ev": 0.1},
+           record_to_dict(labelled("b", salt("Na", "Br", 6.0), 5.0, gap=4.0))]  # fmt: skip
+    (tmp_path / "own.json").write_text(json.dumps(plain(own)))
+    pool, _, error = live.open_pool(str(tmp_path / "own.json"), records)
+    assert gaps_of(pool).tolist() == [4.2, 4.0] and error is None  # what the list knows is not guessed
+    assert select_candidates(pool, max_hull=0.0)[1] == {"a": "unstable by 0.100 eV/atom", "b": "has a known label"}
     monkeypatch.delenv(published.PUBLISHED_VARIABLE, raising=False)
     for name, word in (("published", "DTNET_PUBLISHED_DIR"), ("vasp", "needs a folder"), ("oracle", "stored, published, dfpt, vasp")):
         with pytest.raises(ValueError, match=word):

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..data import load_records
 from ..dfpt import build_seed, read_seeds
 from ..record import Record
-from ..sources import read_source
+from ..sources import read_records
 from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
 from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
 from .published import published_dir, published_records
@@ -21,7 +21,7 @@ ORACLES = ("stored", "published", "dfpt", "vasp")
 
 def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = (), size: int = 40, seed: int = 0,
               cache_dir: str | Path | None = None, progress: bool = True) -> tuple[list[Record], dict[str, str], float | None]:  # fmt: skip
-    """Crystals to screen, without labels.
+    """Crystals to screen, with the gaps, hull energies and labels that a list of your own knows: one with a label is no candidate.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = 
     elif name == "screening_pool":
         records, reasons = [*load_records("full", name), *bare], {}
     else:
-        found = list(read_source(name))
-        reasons = {key: str(s) for key, s in found if isinstance(s, Exception)}
-        records = [*(Record(key, s, s.composition.reduced_formula, source=Path(name).name) for key, s in found if key not in reasons), *bare]
+        found = dict(read_records(name))
+        reasons = {key: str(r) for key, r in found.items() if isinstance(r, Exception)}
+        records = [*(r for key, r in found.items() if key not in reasons), *bare]
     if all(band_gap(r) is not None for r in records):
         return records, reasons, None
     records, error = estimate_gaps(records, labelled, cache_dir=cache_dir)
