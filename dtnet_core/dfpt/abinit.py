@@ -36,6 +36,10 @@ def state_folder(stage: str, folder: Path) -> Path | None:
     return None
 
 
+def forget(stage: str, folder: Path) -> None:
+    """Nothing: there is no state."""
+
+
 def arguments(stage: str) -> list[str]:
     """Command-line arguments of a stage."""
     return [f"{stage}.abi"]

@@ -68,6 +68,8 @@ def run_stage(folder: Path, stage: str, engine: str, program: str, text: str | C
         write_atomic(spent_file, f"{spent:.1f}")
     for old in folder.glob(f"{stage}{module.SUFFIX}*"):
         old.unlink()
+    if left is None:
+        module.forget(stage, folder)
     write_atomic(input_file, text() if callable(text) else text)
     log_path = output if module.SUFFIX == ".out" else folder / f"{stage}.log"
     env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")

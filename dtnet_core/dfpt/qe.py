@@ -8,6 +8,7 @@ irreducible k-points only, which makes it the faster engine for symmetric crysta
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def state_folder(stage: str, folder: Path) -> Path | None:
     state, ground = folder / "tmp/_ph0/x.phsave/status_run.xml", folder / "ground.out"
     newer = stage == "response" and state.exists() and ground.exists() and state.stat().st_mtime > ground.stat().st_mtime
     return folder / "tmp/_ph0" if newer else None
+
+
+def forget(stage: str, folder: Path) -> None:
+    """Remove what is left of the response to another ground state: ph.x would take it for its own when it is killed and goes on."""
+    if stage == "response":
+        shutil.rmtree(folder / "tmp/_ph0", ignore_errors=True)
 
 
 def arguments(stage: str) -> list[str]:
