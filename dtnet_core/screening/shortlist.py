@@ -80,7 +80,7 @@ def fit_cost(records: Sequence[Record]) -> float:
     return float(np.median([r.meta["wall_s"] / Job.of(r.structure, r.meta["gap_ev"]).work() for r in records if r.meta.get("wall_s")]))
 
 
-def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_atoms: int = 5, max_minutes: float = 75,
+def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_atoms: int = 10, max_minutes: float = 75,
                min_gap: float = MIN_GAP) -> dict[str, dict]:  # fmt: skip
     """Jobs, by id, of the candidates that the kit's DFPT can compute.
 
