@@ -250,7 +250,8 @@ def checked(predicted: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarr
             ax.errorbar(true, guess, yerr=[np.minimum(width, 0.9 * guess), width], fmt="none", ecolor=FAINT, elinewidth=1, zorder=1)
         ax.scatter(true, guess, s=12, color=PALETTE[0], linewidths=0, zorder=2)
         ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel=labels[0], ylabel=labels[1] if ax is axes[0][0] else "")
-        ax.set_title((TARGET_LABELS | VALUE_LABELS)[key], fontsize=7)
+        title = (TARGET_LABELS | VALUE_LABELS)[key]
+        ax.set_title(title if len(predicted) < 4 else title.split(",")[0], fontsize=7)
         plain_log(ax, "x", "y")
         if names is not None:
             far = np.argsort(-np.abs(np.log(guess / true)))[:4]
