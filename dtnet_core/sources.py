@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from .data import DataFileError, record_from_dict
+from .json_source import json_items, json_lines, name_of, whole
 from .record import TARGETS, Record
 from .structures import (
     InvalidStructureError,
@@ -23,11 +23,7 @@ from .structures import (
     validate_structure,
 )
 
-_READ = 1 << 20  # characters of a JSON file read at a time
-_LONGEST = 1 << 26  # characters of the longest element or line of a JSON file
 _ROWS = 256  # rows of a database or table read at a time
-_BLANK = " \t\r\n"
-_DECODER = json.JSONDecoder()
 
 
 def entries(source) -> Iterator[tuple[str, object]]:
@@ -66,7 +62,7 @@ def entries(source) -> Iterator[tuple[str, object]]:
 def _items(source) -> Iterator[tuple[object, object]]:
     if not isinstance(source, str | Path):
         for item in source:
-            yield item if isinstance(item, tuple) else (_name(item), item)
+            yield item if isinstance(item, tuple) else (name_of(item), item)
         return
     path = Path(source)
     if not path.exists():
@@ -79,9 +75,9 @@ def _items(source) -> Iterator[tuple[object, object]]:
         for p in found:
             yield p.relative_to(path).as_posix(), DataFileError(f"{p}: a link to {p.readlink()}, which is not there") if _dangling(p) else p
     elif path.name.endswith((".json", ".json.gz")):
-        yield from _json_items(path)
+        yield from json_items(path)
     elif path.name.endswith((".jsonl", ".jsonl.gz")):
-        yield from _json_lines(path)
+        yield from json_lines(path)
     elif path.suffix == ".db":
         yield from _ase_rows(path)
     elif path.suffix == ".parquet":
@@ -94,118 +90,11 @@ def _dangling(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
 
 
-def _name(item) -> object:
-    names = (item.get(key) for key in ("id", "mp_id", "material_id")) if isinstance(item, dict) else ()
-    return next((name for name in names if name is not None), None)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Name the file, whatever the library that reads it raises when it is broken."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, DataFileError | MemoryError) or getattr(error, "errno", None):  # the system's errors have a number
-            raise
-        raise DataFileError(f"{path} is damaged ({type(error).__name__}: {error}): copy or download it again") from error
-
-
-def _open(path: Path, mode: str):
-    options = {} if "b" in mode else {"encoding": "utf-8"}
-    return gzip.open(path, mode, **options) if path.suffix == ".gz" else open(path, mode, **options)
-
-
-class _Text:
-    """JSON values of a text file, of which no more than one value is in memory."""
-
-    def __init__(self, file):
-        self.file, self.text, self.place, self.done, self.ended = file, "", 0, 0, False
-
-    def skip(self, characters: str) -> str:
-        """Pass these characters; gives the first other one, or "" at the end."""
-        while True:
-            while self.place < len(self.text) and self.text[self.place] in characters:
-                self.place += 1
-            if self.place < len(self.text) or self.ended:
-                return self.text[self.place : self.place + 1]
-            self._more()
-
-    def value(self) -> object:
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self.text, self.place)
-                if end < len(self.text) or self.ended:  # a number may go on in the next piece
-                    self.place = end
-                    return value
-            except ValueError:
-                if self.ended or len(self.text) - self.place > _LONGEST:
-                    raise
-            self._more()
-
-    def _more(self) -> None:
-        held = len(self.text) - self.place
-        piece = self.file.read(max(_READ, min(held, _LONGEST - held)))  # twice as much for a long value, which is decoded from its start
-        self.done, self.ended = self.done + self.place, not piece
-        self.text, self.place = self.text[self.place :] + piece, 0
-
-
-def _json_items(path: Path) -> Iterator[tuple[object, object]]:
-    """Ids and elements of a JSON list, or of an object {id: element}, without the rest of the file in memory."""
-    with _whole(path):
-        with _open(path, "rt") as file:
-            by_id = _is_by_id(_Text(file))
-        between, last = (_BLANK + ",{", "}") if by_id else (_BLANK + ",[]", "")
-        with _open(path, "rt") as file:
-            text, count = _Text(file), 1
-            try:
-                while text.skip(between) != last:
-                    name = text.value() if by_id else None
-                    text.skip(_BLANK + ":" if by_id else "")
-                    item = text.value()
-                    yield name if by_id else _name(item), item
-                    count += 1
-            except json.JSONDecodeError as error:
-                where = f"element {count}, of which {len(text.text) - text.place} characters were read, at character {text.done + error.pos} of the file"
-                raise DataFileError(f"{path} is damaged or no list of records or structures, nor an object of them by id ({error.msg}: {where}): "
-                                    "copy or download it again") from error  # fmt: skip
-
-
-def _is_by_id(text: _Text) -> bool:
-    """Whether a text begins as {id: record or structure, ...}, which a record or a structure does not."""
-    try:
-        if text.skip(_BLANK) != "{" or text.skip(_BLANK + "{") != '"' or text.value() == "structure" or text.skip(_BLANK + ":") != "{":
-            return False
-        return not {"structure", "sites", "lattice", "cell"}.isdisjoint(text.value())
-    except ValueError:
-        return False
-
-
-def _json_lines(path: Path) -> Iterator[tuple[object, object]]:
-    """Ids and elements of JSON lines; a broken line is an error in its place, blank ones are passed."""
-    with _whole(path), _open(path, "rb") as file:
-        number = 0
-        while line := file.readline(_LONGEST):
-            number += 1
-            long = len(line) == _LONGEST and not line.endswith(b"\n")
-            while long and (rest := file.readline(_LONGEST)) and not rest.endswith(b"\n"):
-                pass
-            if not (line := line.strip(b" \t\r\n,[]")):
-                continue
-            try:
-                if long:
-                    raise ValueError(f"longer than {_LONGEST} bytes")
-                item = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield f"line-{number}", DataFileError(f"{path}, line {number} is broken: {error}")
-            else:
-                yield _name(item), item
-
-
 def _ase_rows(path: Path) -> Iterator[tuple[object, object]]:
     from ase import Atoms
     from ase.db import connect
 
-    with _whole(path):
+    with whole(path):
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
             file.execute("select id from systems limit 1")  # ASE makes an empty file a database
         database, last = connect(path), 0
@@ -224,13 +113,13 @@ def _table_rows(path: Path) -> Iterator[tuple[object, object]]:
     from pyarrow.parquet import ParquetFile
     from pyarrow.types import is_nested
 
-    with _whole(path), ParquetFile(path) as file:
+    with whole(path), ParquetFile(path) as file:
         columns = [f.name for f in file.schema_arrow if f.name == "structure" or not is_nested(f.type)]
         if "structure" not in columns:
             raise DataFileError(f"{path} has the columns {file.schema_arrow.names}, but none called structure")
         for batch in file.iter_batches(_ROWS, columns=columns):
             for row in batch.to_pylist():
-                yield _name(row), {**_plain(row), "structure": row["structure"]}
+                yield name_of(row), {**_plain(row), "structure": row["structure"]}
 
 
 def _plain(values: Mapping) -> dict:

@@ -1,8 +1,6 @@
 """Run matrices: what ran is not run again, what failed says why, a killed worker's run goes to another one; SLURM's job script."""
 
 import errno
-import os
-import stat
 import sys
 
 import dask
@@ -14,7 +12,7 @@ import pytest
 from dtnet_core import batch, files
 from dtnet_core.batch import Task, read_matrix, run_matrix
 from dtnet_core.cluster import connect, slurm_cluster
-from tests.test_streaming import read, salts, tiny_ensemble
+from tests.test_streaming import read, salts, slurm_here, tiny_ensemble
 
 KILLS = """
 import os, pathlib, signal, psutil
@@ -158,13 +156,7 @@ def test_job_script_that_slurm_gets():
 
 
 def test_stream_through_slurm_jobs(tmp_path, monkeypatch):
-    """`sbatch` and `scancel` of this test run and stop the job on this machine."""
-    programs = {"sbatch": 'cp "$1" {0}/job.sh; bash {0}/job.sh >{0}/job.log 2>&1 & echo $! >{0}/pid; echo "Submitted batch job 7"',
-                "scancel": "kill $(cat {0}/pid)"}  # fmt: skip
-    for name, text in programs.items():
-        (tmp_path / name).write_text("#!/bin/bash\n" + text.format(tmp_path) + "\n")
-        (tmp_path / name).chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    slurm_here(tmp_path, monkeypatch)
     with dask.config.set(QUEUE):
         found = batch_of_salts(tmp_path / "out")
     assert found == {"computed": 6, "skipped": 0, "failed": 0} and len(read(tmp_path / "out")) == 6

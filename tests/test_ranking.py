@@ -133,7 +133,7 @@ def test_what_dfpt_can_do_and_costs(tmp_path):
     pytest.importorskip("sparc")
     computed = load_records("mini")[::8]
     pool = [candidate("MgS", salt("Mg", "S", 5.2)), candidate("FeO", salt("Fe", "O")), candidate("odd", salt("Mg", "F")), candidate("Yb", salt("Yb", "O")),
-            candidate("small-gap", salt("Ca", "S"), 0.2), candidate("large", salt("Mg", "S") * (1, 1, 9)), candidate("cell", salt("Ca", "S", 5.7) * (1, 1, 2))]  # fmt: skip
+            candidate("small-gap", salt("Ca", "S"), 0.2), candidate("large", salt("Mg", "S") * (1, 1, 11)), candidate("cell", salt("Ca", "S", 5.7) * (1, 1, 2))]  # fmt: skip
     jobs = shortlist.affordable(pool, computed)
     assert set(jobs) == {"MgS", "cell"} and jobs["cell"]["n_atoms"] == 2 and jobs["MgS"]["spacegroup"] == "Fm-3m"
     assert shortlist.affordable(pool[:1], computed, max_minutes=0.01) == {}

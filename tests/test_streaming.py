@@ -17,7 +17,7 @@ from ase.db import connect
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from dtnet_core import cluster, files, sources, streaming
+from dtnet_core import cluster, files, json_source, streaming
 from dtnet_core.data import DataFileError, load_records, record_to_dict, structure_to_dict
 from dtnet_core.encoder import encode, load_encoder
 from dtnet_core.files import InUseError, locked
@@ -121,14 +121,14 @@ def test_json_is_read_in_pieces(tmp_path, monkeypatch):
     items = [{"id": f"{i}\u00e9", "structure": None, "text": "[{,}] \\\"" * i} for i in range(40)]
     (tmp_path / "x.json").write_text(json.dumps(items, ensure_ascii=False), encoding="utf-8")
     for size in (1, 7, 1000):
-        monkeypatch.setattr(sources, "_READ", size)
+        monkeypatch.setattr(json_source, "_READ", size)
         assert [item for _, item in entries(tmp_path / "x.json")] == items
     (tmp_path / "cut.json").write_text(json.dumps(items)[:-30])
     found = entries(tmp_path / "cut.json")
     assert [next(found)[1] for _ in range(39)] == items[:39]
     with pytest.raises(DataFileError, match=r"cut\.json is damaged"):
         next(found)
-    monkeypatch.setattr(sources, "_LONGEST", 1000)
+    monkeypatch.setattr(json_source, "_LONGEST", 1000)
     (tmp_path / "first.json").write_text('[{"id": "a" "b"}, ' + json.dumps(items)[1:] + " " * 100_000)
     with pytest.raises(DataFileError, match=r"first\.json is damaged .*element 1, of which [1-4]\d{3} characters were read, at character 12 "):
         next(entries(tmp_path / "first.json"))
@@ -143,7 +143,7 @@ def test_no_id_stands_twice(names, unique):
 
 
 def test_broken_json_lines_are_entries(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_LONGEST", 20_000)
+    monkeypatch.setattr(json_source, "_LONGEST", 20_000)
     good = {"id": "good", "structure": structure_to_dict(CRYSTALS["cubic"]())}
     lines = ["x" * 50_000, json.dumps(good), "", '{"id": "cut", "struc', b'{"id": "\xe9"}', '{"a":' * 3000, json.dumps(good)]
     content = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
@@ -353,17 +353,22 @@ def test_killed_workers_lose_nothing(tmp_path):
     np.testing.assert_allclose(read(lost)["eps_total_mean"], both, rtol=1e-5)
 
 
+def slurm_here(folder, monkeypatch) -> None:
+    """`sbatch` and `scancel` that run and stop a job on this machine; each one submitted adds a line to `jobs`."""
+    programs = {"sbatch": 'echo >>{0}/jobs; cp "$1" {0}/job.sh; setsid bash {0}/job.sh >{0}/log 2>&1 & echo $! >{0}/pid; echo "Submitted batch job 7"',
+                "scancel": "kill -- -$(cat {0}/pid)"}  # fmt: skip
+    for name, text in programs.items():
+        (folder / name).write_text("#!/bin/bash\n" + text.format(folder) + "\n")
+        (folder / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 def test_jobs_that_end_are_replaced(tmp_path, monkeypatch):
     """`sbatch` of this test runs jobs of two workers on this machine; the first one ends in the middle of a chunk."""
     import dask
     import dask_jobqueue  # noqa: F401 - reads its defaults, which `dask.config.set` is to replace
 
-    programs = {"sbatch": 'echo >>{0}/jobs; cp "$1" {0}/job.sh; setsid bash {0}/job.sh >{0}/log 2>&1 & echo $! >{0}/pid; echo "Submitted batch job 7"',
-                "scancel": "kill -- -$(cat {0}/pid)"}  # fmt: skip
-    for name, text in programs.items():
-        (tmp_path / name).write_text("#!/bin/bash\n" + text.format(tmp_path) + "\n")
-        (tmp_path / name).chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    slurm_here(tmp_path, monkeypatch)
     for name, seconds in {"PATIENCE_S": 0.5, "LOST_S": 1.0, "_POLL_S": 0.2}.items():
         monkeypatch.setattr(cluster, name, seconds)
     folder, written = str(tmp_path), []
