@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import torch
 from timing import alternate, busyness, median_ratio, median_seconds
 
-from dtnet_core.data import Record
+from dtnet_core.crystals.record import Record
+from dtnet_core.crystals.structures import validate_structure
 from dtnet_core.encoder import Encoder, encode
 from dtnet_core.features import concatenate_crystals
 from dtnet_core.potentials.graph import Graph, batches_by_edges
+from dtnet_core.potentials.store import FeatureStore
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.store import FeatureStore
-from dtnet_core.structures import validate_structure
 
 
 def bare_potential(name: str) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from timing import seconds_of
 
-from dtnet_core.cost import peak_memory_mb
+from dtnet_core.base.cost import peak_memory_mb
 
 _MARK = "growth-result: "
 
@@ -21,10 +21,10 @@ def probe(profile: str, n: int, folder: str, data_dir: str | None, encoder_name:
     from training_step import KitEpoch
     from workload import crystals
 
-    from dtnet_core.dataset import build_set
-    from dtnet_core.encoder import load_encoder
-    from dtnet_core.store import FeatureStore
-    from dtnet_core.training import TrainConfig
+    from dtnet_core.potentials.registry import load_encoder
+    from dtnet_core.potentials.store import FeatureStore
+    from dtnet_core.training.fit import TrainConfig
+    from dtnet_core.training.sets import build_set
 
     records = crystals(profile, n, data_dir)
     structures = [r.structure for r in records]

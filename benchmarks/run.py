@@ -27,9 +27,9 @@ from growth import measure_growth, print_probe  # noqa: E402
 from training_step import measure_training  # noqa: E402
 from workload import crystals  # noqa: E402
 
-from dtnet_core.encoder import load_encoder  # noqa: E402
-from dtnet_core.results import provenance, write_json  # noqa: E402
-from dtnet_core.store import FeatureStore  # noqa: E402
+from dtnet_core.base.results import provenance, write_json  # noqa: E402
+from dtnet_core.potentials.registry import load_encoder  # noqa: E402
+from dtnet_core.potentials.store import FeatureStore  # noqa: E402
 
 ENCODER, LAYER = "7net-0", 4
 OUTPUT = ROOT / "data" / "results" / "performance.json"

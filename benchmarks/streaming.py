@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT))  # so that it runs without an installed package
 import torch  # noqa: E402
 from workload import crystals  # noqa: E402
 
-from dtnet_core.cost import peak_memory_mb  # noqa: E402
-from dtnet_core.results import provenance, write_json  # noqa: E402
-from dtnet_core.structures import structure_to_dict  # noqa: E402
+from dtnet_core.base.cost import peak_memory_mb  # noqa: E402
+from dtnet_core.base.results import provenance, write_json  # noqa: E402
+from dtnet_core.crystals.structures import structure_to_dict  # noqa: E402
 
 OUTPUT = ROOT / "data" / "results" / "streaming.json"
 SIZES = (1_000, 3_000, 10_000)
@@ -51,10 +51,10 @@ def probe(source: str, folder: str, variant: str) -> dict:
     """Predict a source in this process: peaks of resident memory before and after, current memory on the way, seconds."""
     import psutil
 
-    from dtnet_core.pretrained import Pretrained
-    from dtnet_core.streaming import predict_stream
+    from dtnet_core.ensemble import load_ensemble
+    from dtnet_core.screening.streaming import predict_stream
 
-    ensemble = Pretrained.load("total", variant)
+    ensemble = load_ensemble("total", variant)
     warm = [{"id": str(i), "structure": structure_to_dict(r.structure)} for i, r in enumerate(crystals("mini", 100))]
     predict_stream(warm, f"{folder}-warm", ensemble, progress=False)  # encoders loaded, buffers grown
     start, samples, process, stop = peak_memory_mb(), [], psutil.Process(), threading.Event()

@@ -9,11 +9,11 @@ import torch
 from plain_readout import PlainDTNet
 from timing import alternate, busyness, median_ratio, median_seconds
 
-from dtnet_core.data import Record
-from dtnet_core.dataset import CrystalSet, build_set
+from dtnet_core.crystals.record import Record
 from dtnet_core.features import Features, concatenate_crystals
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.training import TrainConfig, _Run
+from dtnet_core.training.fit import TrainConfig, _Run
+from dtnet_core.training.sets import CrystalSet, build_set
 
 
 class KitEpoch:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core.data import Record, clean, load_records
+from dtnet_core.crystals.record import Record
+from dtnet_core.data.cleaning import clean
+from dtnet_core.data.loading import load_records
 
 _GOLDEN = 0.6180339887498949
 LARGEST_STRAIN = 0.03

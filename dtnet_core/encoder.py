@@ -7,10 +7,8 @@ The paper encodes with layers of PFP, which is proprietary. Here the encoder is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
-import torch
 from pymatgen.core import Structure
 
 from .features import Features, concatenate_channels
@@ -108,58 +106,3 @@ def select_layers(blocks: dict[int, Features], layers: Sequence[int]) -> Feature
         bonded.edge_scalars,
         vectors,
     )
-
-
-def parse_features(text: str) -> list[tuple[str, tuple[int, ...]]]:
-    """Read "7net-0:0-2,4+7net-l3i5:3" as [("7net-0", (0, 1, 2, 4)), ("7net-l3i5", (3,))].
-
-    Raises
-    ------
-    ValueError
-        When the text does not follow that pattern.
-    """
-    parsed = []
-    for part in text.split("+"):
-        name, _, layers = part.strip().rpartition(":")
-        try:
-            chosen: list[int] = []
-            for item in layers.split(","):
-                first, _, last = item.partition("-")
-                chosen += range(int(first), int(last or first) + 1)
-        except ValueError:
-            name = ""
-        if not name or not chosen:
-            raise ValueError(
-                f"features are {text!r}; expected ENCODER:LAYERS, e.g. '7net-0:4' or '7net-0:0-5+7net-l3i5:1,3'"
-            )
-        parsed.append((name, tuple(chosen)))
-    return parsed
-
-
-def spell_features(text: str) -> tuple[str, str]:
-    """`encoder` and `layer` of a results record: "7net-0:0,1,2+7net-l3i5:3" -> ("7net-0+7net-l3i5", "0-2+3")."""
-    parsed = parse_features(text)
-    return "+".join(name for name, _ in parsed), "+".join(_spell_layers(layers) for _, layers in parsed)
-
-
-def _spell_layers(layers: Sequence[int]) -> str:
-    """(0, 1, 2) -> "0-2", (4,) -> "4", (1, 3) -> "1,3"."""
-    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}-{layers[-1]}"
-    return ",".join(map(str, layers))
-
-
-@lru_cache(maxsize=8)
-def load_encoder(name: str = "7net-0", dtype: torch.dtype = torch.float32) -> Encoder:
-    """The encoder of that name, loaded once a process.
-
-    Names: the SevenNet family (weights in the wheel); "nequix-..." and "tensornet-..." where their packages and
-    weights are installed (see `dtnet_core.potentials.open_weights`).
-    """
-    from .potentials.sevennet import SEVENNET_NAMES, SevenNet
-
-    if name in SEVENNET_NAMES:
-        return SevenNet(name, dtype)
-    from .potentials.open_weights import load_open_encoder
-
-    return load_open_encoder(name, dtype)

@@ -1,9 +1,49 @@
-"""Small layers of the readout: a norm with a gradient at zero, dropout, the MLPs of Eqs. 11 and 12."""
+"""Small layers of the readout: sums over atoms and bonds, a norm with a gradient at zero, dropout, the MLPs of Eqs. 11 and 12."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from .features import Packed
+
+try:  # an optional compiled kernel; torch's own operation gives the same sums
+    from torch_scatter import scatter_sum as _scatter_sum
+except ImportError:
+    _scatter_sum = None
+
+HAVE_TORCH_SCATTER = _scatter_sum is not None
+
+
+def segment_sum(values: Tensor, index: Tensor, size: int, kernel: str | None = None) -> Tensor:
+    """Sum the rows of `values` that share an index.
+
+    Parameters
+    ----------
+    values : Tensor, [N, ...]
+    index : Tensor, [N] int64
+        Segment of each row, in [0, size).
+    size : int
+        Number of segments; empty ones give zeros.
+    kernel : {"torch", "torch_scatter"}, optional
+        Which implementation; default torch-scatter where it is installed, else torch.
+
+    Returns
+    -------
+    Tensor, [size, ...]
+
+    Raises
+    ------
+    ImportError
+        For ``kernel="torch_scatter"`` where that package is missing.
+    """
+    if kernel is None:
+        kernel = "torch_scatter" if HAVE_TORCH_SCATTER else "torch"
+    if kernel == "torch":
+        return values.new_zeros((size, *values.shape[1:])).index_add(0, index, values)
+    if not HAVE_TORCH_SCATTER:
+        raise ImportError("torch-scatter is not installed: pip install --no-build-isolation torch-scatter")
+    return _scatter_sum(values, index, dim=0, dim_size=size)
 
 NORM_FLOOR = 1e-6
 
@@ -42,6 +82,20 @@ class ChannelDropout(Dropout):
             return parts
         masks = [super(ChannelDropout, self).forward(x.new_ones(len(x), *[1] * (x.dim() - 2), x.shape[-1])) for x in parts]
         return tuple(x * mask for x, mask in zip(parts, masks, strict=True))
+
+
+class FunctionalShift(nn.Embedding):
+    """A shift of the scalars for each density functional that labels come from; it starts at zero."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()  # its random numbers keep runs of a seed what they were
+        nn.init.zeros_(self.weight)
+
+    def forward(self, packed: Packed) -> Tensor:
+        """[N, C]: the shift of each atom; of the first functional where the batch names none."""
+        which = packed.functional
+        which = torch.zeros_like(packed.crystal[:1]).expand(packed.n_crystals) if which is None else which  # [B]
+        return super().forward(which)[packed.crystal]
 
 
 class MLP(nn.Sequential):

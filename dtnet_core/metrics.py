@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dtnet_core.symmetry import CRYSTAL_SYSTEMS, point_group_rotations, symmetrize
+from .crystals.symmetry import CRYSTAL_SYSTEMS, point_group_rotations, symmetrize
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

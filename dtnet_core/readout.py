@@ -6,17 +6,14 @@ outer product of Eq. 27. So the output turns with the crystal, exactly, for ever
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .features import Features, Packed, from_mandel, mandel_outer, to_mandel
-from .layers import MLP, ChannelDropout, GatedMLP, safe_norm
-from .reduce import segment_sum
-from .spectral import inverse_softplus, spectral_clip, spectral_softplus
+from .features import Features, Packed, from_mandel, mandel_outer
+from .layers import MLP, ChannelDropout, FunctionalShift, GatedMLP, safe_norm, segment_sum
+from .links import LINKS, apply_link
 
 
 class EquivariantBlock(nn.Module):
@@ -135,8 +132,8 @@ class DTNet(nn.Module):
 
     def __init__(self, config: DTNetConfig):
         super().__init__()
-        if config.link not in ("linear", "clip", "softplus"):
-            raise ValueError(f"link is {config.link!r}; choose linear, clip or softplus")
+        if config.link not in LINKS:
+            raise ValueError(f"link is {config.link!r}; choose {', '.join(LINKS[:-1])} or {LINKS[-1]}")
         self.config = config
         cs, cv, ct = config.channels
         self.register_buffer("scalar_mean", torch.zeros(cs))
@@ -174,9 +171,7 @@ class DTNet(nn.Module):
         with torch.no_grad():
             self.vector_out.weight.mul_(config.initial_anisotropy)
             self.tensor_out.weight.mul_(config.initial_anisotropy)
-        self.functional = nn.Embedding(config.functionals, inside[0]) if config.functionals > 1 else None
-        if self.functional is not None:
-            nn.init.zeros_(self.functional.weight)
+        self.functional = FunctionalShift(config.functionals, inside[0]) if config.functionals > 1 else None
 
     @torch.no_grad()
     def fit_scales(self, packed: Packed, targets: Tensor) -> None:
@@ -228,9 +223,7 @@ class DTNet(nn.Module):
         if self.project is not None:
             s, v, t = (linear(x) for linear, x in zip(self.project, (s, v, t), strict=True))
         if self.functional is not None:
-            which = packed.functional
-            which = torch.zeros_like(packed.crystal[:1]).expand(packed.n_crystals) if which is None else which
-            s = s + self.functional(which)[packed.crystal]
+            s = s + self.functional(packed)
         for block in self.blocks:
             s, v, t = block(s, v, t, edges)
         a_s = self.scalar_out(s)[..., None]  # [N, K, 1]
@@ -241,19 +234,7 @@ class DTNet(nn.Module):
         six = segment_sum(atoms.flatten(1), packed.crystal, packed.n_crystals).view(-1, self.config.outputs, 6)
         if packed.projectors is not None:
             six = torch.einsum("bij,bkj->bki", packed.projectors, six)
-        return self._scaled(six, identity)
-
-    def _scaled(self, six: Tensor, identity: Tensor) -> Tensor:
-        """Network units to dielectric constants: by the training set's mean and scale, and above the floors."""
-        mean, scale = self.output_mean[:, None], self.output_scale[:, None]  # [K, 1]
-        linear = six * scale + mean * identity
-        if self.config.link == "linear" or (self.config.link == "clip" and self.training):
-            return linear
-        floor = six.new_tensor(self.config.floors[: self.config.outputs])[:, None]  # [K, 1]
-        if self.config.link == "clip":
-            return to_mandel(spectral_clip(from_mandel(linear - floor * identity))) + floor * identity
-        offset = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # zero comes out as the mean
-        return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
+        return apply_link(six, self.output_mean, self.output_scale, self.config.floors, self.config.link, self.training)
 
     def _check(self, packed: Packed) -> None:
         channels = (packed.scalars.shape[-1], packed.vectors.shape[-1], packed.tensors.shape[-1])
@@ -266,65 +247,6 @@ class DTNet(nn.Module):
             raise ValueError(
                 "this DTNet takes bond features: encode with bonds=True, or use DTNet-simple (edge_channels=None)"
             )
-
-    def save(self, path: str | Path, **metadata: str) -> None:
-        """Write weights and configuration to one safetensors file, atomically."""
-        from safetensors.torch import save_file
-
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        state = {k: v.contiguous() for k, v in self.state_dict().items()}
-        save_file(state, temporary, metadata={"config": json.dumps(asdict(self.config)), **metadata})
-        temporary.replace(path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> tuple[DTNet, dict[str, str]]:
-        """The model and the metadata of a file that `save` wrote; runs no code from the file.
-
-        Raises
-        ------
-        FileNotFoundError
-        ValueError
-            When the file is not a DTNet checkpoint.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such checkpoint; train one first or check the path")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = dict(file.metadata() or {})
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            config = json.loads(metadata.pop("config"))
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path}: not a DTNet checkpoint ({error})") from error
-        model = cls(DTNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
-        model.load_state_dict(state)
-        return model.eval(), metadata
-
-    @staticmethod
-    def from_pretrained(target: str = "total", variant: str = "default"):
-        """The trained ensemble for a target, whose `predict(structures)` gives tensors and uncertainties.
-
-        Parameters
-        ----------
-        target : {"electronic", "ionic", "total"}
-        variant : {"default", "best"}
-            "default" needs encoders that come with packages only; "best" a further package and downloaded weights.
-
-        Returns
-        -------
-        dtnet_core.pretrained.Pretrained
-
-        Raises
-        ------
-        ValueError
-            For a target or variant that there is not.
-        """
-        from .pretrained import Pretrained
-
-        return Pretrained.load(target, variant)
 
 
 def _positive(scale: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core.encoder import Encoder, encode, load_encoder
+from dtnet_core.crystals.structures import InvalidStructureError
+from dtnet_core.encoder import Encoder, encode
 from dtnet_core.features import Features, concatenate_channels, split_crystals
 from dtnet_core.potentials.graph import batches_by_edges, build_graph
-from dtnet_core.structures import InvalidStructureError
+from dtnet_core.potentials.registry import load_encoder
 
 
 @pytest.fixture(scope="module")

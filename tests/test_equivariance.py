@@ -5,7 +5,8 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core.encoder import encode, load_encoder
+from dtnet_core.encoder import encode
+from dtnet_core.potentials.registry import load_encoder
 from dtnet_core.readout import DTNet, DTNetConfig
 from tests.conftest import CRYSTALS, random_rotation, turn
 

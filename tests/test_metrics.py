@@ -10,9 +10,9 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from dtnet_core import metrics as m
-from dtnet_core.symmetry import CRYSTAL_SYSTEMS, point_group_rotations, symmetrize
+from dtnet_core.crystals.symmetry import CRYSTAL_SYSTEMS, point_group_rotations, symmetrize
 
-PAPER = Path(__file__).resolve().parent.parent / "data" / "paper"
+PAPER = Path(__file__).resolve().parents[1] / "data" / "paper"
 
 
 def random_tensors(n, seed=0):

@@ -8,14 +8,14 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core.data import Record
-from dtnet_core.dataset import build_set
+from dtnet_core.crystals.record import Record
 from dtnet_core.encoder import encode
 from dtnet_core.features import Features, split_crystals
 from dtnet_core.potentials.sevennet import SevenNet
 from dtnet_core.readout import DTNet, DTNetConfig
+from dtnet_core.training.sets import build_set
 
-_PATH = Path(__file__).resolve().parent.parent / "benchmarks" / "plain_readout.py"
+_PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "plain_readout.py"
 _SPEC = importlib.util.spec_from_file_location("plain_readout", _PATH)
 plain_readout = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(plain_readout)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dtnet_core.checkpoint import load_network, save_network
 from dtnet_core.features import Features, from_mandel, mandel_outer, to_mandel
-from dtnet_core.layers import Dropout, safe_norm
+from dtnet_core.layers import HAVE_TORCH_SCATTER, Dropout, safe_norm, segment_sum
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.reduce import HAVE_TORCH_SCATTER, segment_sum
 
 
 def random_features(n_atoms=(3, 1, 4), channels=(8, 6, 5), edges=(4, 3), seed=0, dtype=torch.float64) -> Features:
@@ -99,16 +99,16 @@ def test_dropout_keeps_the_mean_and_its_rate():
 def test_checkpoint_round_trip(tmp_path):
     features = random_features()
     network = DTNet(DTNetConfig(features.channels, features.edge_channels, width=(7, 5, 3), blocks=1)).double().eval()
-    network.save(tmp_path / "a.safetensors", features="7net-0:4")
-    again, metadata = DTNet.load(tmp_path / "a.safetensors")
+    save_network(network, tmp_path / "a.safetensors", features="7net-0:4")
+    again, metadata = load_network(tmp_path / "a.safetensors")
     assert again.config == network.config
     assert metadata == {"features": "7net-0:4"}
     torch.testing.assert_close(again.double()(features), network(features))
     (tmp_path / "b.safetensors").write_bytes(b"not a checkpoint at all")
     with pytest.raises(ValueError, match=r"b\.safetensors"):
-        DTNet.load(tmp_path / "b.safetensors")
+        load_network(tmp_path / "b.safetensors")
     with pytest.raises(FileNotFoundError, match=r"c\.safetensors"):
-        DTNet.load(tmp_path / "c.safetensors")
+        load_network(tmp_path / "c.safetensors")
 
 
 def test_segment_sum():

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
-from ..data import TARGETS
-from ..scratch.experiment import stored_runs
-from ..splits import SPLITS
-from ..training import TrainConfig
+from ..base.paths import RESULTS
+from ..crystals.record import TARGETS
+from ..data.splits import SPLITS
+from ..training.fit import TrainConfig
+from ..training.scratch.experiment import stored_runs
 from .experiment import MODELS, NETWORKS, TRAIN, BaselineExperiment, Shared, run_baseline
 from .price import epochs_within
 from .search import tuned
 
-_RESULTS = Path(__file__).resolve().parents[2] / "data/results"
-CURVES = _RESULTS / "learning_curves.json"
+CURVES = RESULTS / "learning_curves.json"
 
 
 def plan(model: str, target: str, fraction: float, options: argparse.Namespace) -> BaselineExperiment:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shared, diverged = None, []
     for seed, fraction, target, model in itertools.product(options.seeds, options.fraction, options.target, options.model):
         experiment = plan(model, target, fraction, options)
-        results = options.results or (CURVES if fraction < 1 else _RESULTS / "tensors.json")
+        results = options.results or (CURVES if fraction < 1 else RESULTS / "tensors.json")
         if stored_runs(experiment, [seed], results, not options.again) == [None]:
             shared = shared or Shared(options.profile)
         try:

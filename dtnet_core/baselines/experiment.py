@@ -12,15 +12,18 @@ from typing import ClassVar
 import numpy as np
 from torch import nn
 
-from ..cost import forget_peak_memory, peak_memory_mb
-from ..data import TARGETS, Record, crystal_systems, load_clean
-from ..orbit_graph import OrbitGraph
-from ..results import IDENTITY, append_result, plain, provenance, test_scores
-from ..scratch.experiment import run_scratch, spell_options, stored_runs
-from ..scratch.training import build_graphs
-from ..splits import SPLITS, draw_split, spell_split
-from ..store import default_cache_dir
-from ..training import TrainConfig
+from ..base.cost import forget_peak_memory, peak_memory_mb
+from ..base.paths import default_cache_dir
+from ..base.results import IDENTITY, append_result, plain, provenance
+from ..crystals.record import TARGETS, Record
+from ..crystals.structures import crystal_systems
+from ..data.loading import load_clean
+from ..data.splits import SPLITS, draw_split, spell_split
+from ..training.fit import TrainConfig
+from ..training.scores import test_scores
+from ..training.scratch.experiment import run_scratch, spell_options, stored_runs
+from ..training.scratch.fit import build_graphs
+from ..training.scratch.orbit_graph import OrbitGraph
 from .m3gnet import M3GNet
 from .painn import build_painn, build_painn_local
 from .references import REFERENCES, Reference
@@ -40,7 +43,7 @@ TRAIN = TrainConfig(learning_rate=1e-3, batch_size=16, max_epochs=100, patience=
 that goes with it, and the batches: a quarter of the paper's 64 makes four times as many steps in the same time, from which every
 network gains while its budget is short."""
 
-_CODE = ("orbit_graph", "potentials/graph", "reduce", "scratch/experiment", "scratch/training", "splits", "training")
+_CODE = ("layers", "data.splits", "potentials.graph", "training.fit", "training.scratch.experiment", "training.scratch.fit", "training.scratch.orbit_graph")
 _FILES = {"PaiNN": "painn", "PaiNN-local": "painn", "M3GNet": "m3gnet", "MatTen": "tensor_field", "AnisoNet": "tensor_field"}
 
 
@@ -83,7 +86,7 @@ class BaselineExperiment:
     @property
     def code(self) -> tuple[str, ...]:
         """Files of this package that decide what a run finds."""
-        return (*_CODE, "baselines/network", "baselines/experiment", f"baselines/{_FILES[self.model]}")
+        return (*_CODE, "baselines.network", "baselines.experiment", f"baselines.{_FILES[self.model]}")
 
     def identity(self, seed: int) -> dict:
         """The keys that name a run in a results file."""

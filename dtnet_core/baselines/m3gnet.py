@@ -16,8 +16,8 @@ from pymatgen.core import Element
 from torch import Tensor
 
 from ..features import to_mandel
-from ..orbit_graph import OrbitGraph
-from ..potentials.open_weights import import_bare
+from ..potentials.packages import import_bare
+from ..training.scratch.orbit_graph import OrbitGraph
 from .network import TensorNetwork, mean_over_atoms
 
 _ELEMENTS = tuple(Element.from_Z(z).symbol for z in range(1, 95))

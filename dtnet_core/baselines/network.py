@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..features import from_mandel
-from ..orbit_graph import OrbitGraph
-from ..reduce import segment_sum
+from ..layers import segment_sum
+from ..training.scratch.orbit_graph import OrbitGraph
 
 _ISOTROPIC = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..features import to_mandel
-from ..orbit_graph import OrbitGraph
-from ..potentials.open_weights import import_bare
-from ..reduce import segment_sum
+from ..layers import segment_sum
+from ..potentials.packages import import_bare
+from ..training.scratch.orbit_graph import OrbitGraph
 from .network import TensorNetwork, isotropic, mean_over_atoms
 
 POSITIONS = ("cell", "bonds")

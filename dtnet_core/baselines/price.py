@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cost import forget_peak_memory, peak_memory_mb
-from ..files import locked
-from ..results import load_results, provenance, write_json
-from ..scratch.experiment import fit_experiment
-from ..scratch.training import predict_scratch
+from ..base.cost import forget_peak_memory, peak_memory_mb
+from ..base.files import locked
+from ..base.paths import RESULTS
+from ..base.results import load_results, provenance, write_json
+from ..training.scratch.experiment import fit_experiment
+from ..training.scratch.fit import predict_scratch
 from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
 
-RESULTS = Path(__file__).resolve().parents[2] / "data/results/baseline_cost.json"
+FILE = RESULTS / "baseline_cost.json"
 MOST_EPOCHS = 300
 """No budget buys more: the length of DTNet's schedule."""
 
@@ -56,7 +57,7 @@ def measure(model: str, profile: str, epochs: int = 1, shared: Shared | None = N
     }  # fmt: skip
 
 
-def epochs_within(model: str, hours: float, profile: str, fraction: float = 1.0, path: str | Path = RESULTS) -> int:
+def epochs_within(model: str, hours: float, profile: str, fraction: float = 1.0, path: str | Path = FILE) -> int:
     """Epochs that fit into so many processor hours by the stored measurement, at least 1 and at most `MOST_EPOCHS`.
 
     A share of the training set makes epochs shorter: the same hours buy more of them, so that all points of a learning curve
@@ -76,7 +77,7 @@ def epochs_within(model: str, hours: float, profile: str, fraction: float = 1.0,
     return int(min(MOST_EPOCHS, max(1, 3600 * hours // (fraction * found[0]["seconds_per_epoch"]))))
 
 
-def parse_budget(text: str, model: str, profile: str, path: str | Path = RESULTS) -> int:
+def parse_budget(text: str, model: str, profile: str, path: str | Path = FILE) -> int:
     """Epochs of the schedule for a budget like "10 epochs" or "0.25 hours"; references take what they need.
 
     Raises
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
     parser.add_argument("--profile", default="full", choices=("mini", "full"))
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--results", default=RESULTS)
+    parser.add_argument("--results", default=FILE)
     parser.add_argument("--again", action="store_true", help="measure what the results file holds, too")
     options = parser.parse_args(arguments)
     known = {(r["model"], r["profile"]) for r in load_results(options.results)}

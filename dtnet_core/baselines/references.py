@@ -17,11 +17,12 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from ..data import Record, crystal_systems
-from ..descriptors import compute_descriptors
+from ..crystals.record import Record
+from ..crystals.structures import crystal_systems
+from ..data.descriptors import compute_descriptors
 from ..features import from_mandel, to_mandel
 from ..metrics import mae_ten, scalar_constant
-from ..store import compute_features
+from ..potentials.store import compute_features
 
 POOLED = "7net-0:0-5"
 """Features that the ridge regression pools; what DTNet-simple reads in its standard form."""

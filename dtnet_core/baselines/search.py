@@ -14,13 +14,14 @@ from pathlib import Path
 import optuna
 import torch
 
-from ..data import TARGETS
-from ..files import locked
-from ..results import load_results, plain, provenance, write_json
-from ..scratch.experiment import fit_experiment, run_file
+from ..base.files import locked
+from ..base.paths import RESULTS
+from ..base.results import load_results, plain, provenance, write_json
+from ..crystals.record import TARGETS
+from ..training.scratch.experiment import fit_experiment, run_file
 from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
 
-RESULTS = Path(__file__).resolve().parents[2] / "data/results/baseline_search.json"
+FILE = RESULTS / "baseline_search.json"
 BOUNDS = (1e-4, 1e-2)
 _KEYS = ("model", "target", "profile")
 
@@ -71,14 +72,14 @@ def search(experiment: BaselineExperiment, trials: int, shared: Shared, seed: in
     }  # fmt: skip
 
 
-def keep(record: dict, path: str | Path = RESULTS) -> None:
+def keep(record: dict, path: str | Path = FILE) -> None:
     """Put a search into the results file, in the place of an older one of the same network, target and profile."""
     with locked(Path(path)):
         others = [r for r in load_results(path) if any(r[k] != record[k] for k in _KEYS)]
         write_json(path, sorted([*others, record], key=lambda r: [str(r[k]) for k in _KEYS]))
 
 
-def tuned(model: str, target: str, profile: str, path: str | Path = RESULTS) -> float:
+def tuned(model: str, target: str, profile: str, path: str | Path = FILE) -> float:
     """The learning rate that was found for a network, on that target or, failing that, on another; the default without a search."""
     found = [r for r in load_results(path) if r["model"] == model and r["profile"] == profile]
     found.sort(key=lambda r: r["target"] != target)
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", default="full", choices=("mini", "full"))
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--max-epochs", type=int, default=5, help="of every trial")
-    parser.add_argument("--results", default=RESULTS)
+    parser.add_argument("--results", default=FILE)
     parser.add_argument("--threads", type=int, default=1, help="for torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

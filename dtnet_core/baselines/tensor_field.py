@@ -17,9 +17,9 @@ from e3nn.nn.models.v2106.gate_points_message_passing import MessagePassing
 from torch import Tensor, nn
 
 from ..features import to_mandel
-from ..orbit_graph import OrbitGraph
+from ..layers import segment_sum
 from ..potentials.parts import rank2_basis
-from ..reduce import segment_sum
+from ..training.scratch.orbit_graph import OrbitGraph
 from .network import TensorNetwork, isotropic, mean_over_atoms
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import DataFileError, InvalidStructureError, read_structure, record_to_dict
-from . import report, studies
+from ..base.files import DataFileError
+from ..crystals.record import record_to_dict
+from ..crystals.structures import InvalidStructureError, read_structure
+from ..report import dfpt as report
+from . import studies
 from .inputs import DFPTError
 from .parse import ENGINES
 from .queue import run_many

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Structure
 
-from ..files import locked, write_atomic
-from ..structures import structure_from_dict, structure_to_dict
+from ..base.files import locked, write_atomic
+from ..crystals.structures import structure_from_dict, structure_to_dict
 from . import inputs
 from .inputs import DFPTError, DFPTStopped, Settings
 from .parse import ENGINES, parse

@@ -13,8 +13,8 @@ import numpy as np
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from ..structures import structure_to_dict
-from ..symmetry import point_group_rotations, symmetry_violation
+from ..crystals.structures import structure_to_dict
+from ..crystals.symmetry import point_group_rotations, symmetry_violation
 from . import abinit, qe
 from .inputs import DFPTError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from pymatgen.core import Structure
 from tqdm import tqdm
 
-from ..files import InUseError, write_atomic
-from ..results import provenance
-from ..structures import InvalidStructureError
+from ..base.files import InUseError, write_atomic
+from ..base.results import provenance
+from ..crystals.structures import InvalidStructureError
 from .calculation import run
 from .inputs import DFPTError, DFPTStopped
 from .seeds import merge_record

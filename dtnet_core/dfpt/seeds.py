@@ -12,10 +12,9 @@ from pathlib import Path
 
 from pymatgen.core import Lattice, Structure
 
-from ..data import read_json, write_json_gz
-from ..files import locked
+from ..base.files import locked, read_json, write_json_gz
+from ..base.paths import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "data"
 SET_FILE = DATA / "open_dfpt.json.gz"
 SEED_FILE = DATA / "open_dfpt_inputs" / "seeds.json"
 

@@ -15,14 +15,17 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from ..data import TARGETS, Record, data_sha256, load_records, read_json, record_from_dict, resolve_data_dir
-from ..results import provenance, write_json
-from ..symmetry import standard_rotation
+from ..base.files import read_json
+from ..base.paths import RESULTS
+from ..base.results import provenance, write_json
+from ..crystals.record import TARGETS, Record, record_from_dict
+from ..crystals.symmetry import standard_rotation
+from ..data.comparison import median_percent
+from ..data.loading import data_sha256, load_records, resolve_data_dir
 from .inputs import DFPTError, irreducible, response_spacing
 from .queue import run_many
 from .seeds import DATA, SEED_FILE, SET_FILE, build_seed, load_set, read_seeds
 
-RESULTS = DATA / "results"
 CUTOFF_FACTORS, SPACING_FACTORS = (0.8, 1.2), (1.35, 0.8)
 
 
@@ -199,21 +202,3 @@ def diagonals(record: Record) -> dict[str, np.ndarray]:
     """Diagonal [3] of each tensor in the standard axes of the structure."""
     rotation = standard_rotation(record.structure, symprec=0.05)
     return {part: np.diag(rotation @ record.tensor(part) @ rotation.T) for part in TARGETS}
-
-
-def percent(crystals: Sequence[Mapping], part: str) -> np.ndarray:
-    """Deviations [n, 3] of the diagonals in per cent of the other's tensor; the ionic ones of its total tensor.
-
-    Parameters
-    ----------
-    crystals : sequence of mappings
-        "crystals" of `compare`.
-    """
-    whole = "total" if part == "ionic" else part
-    ours, away, own = (np.array([c[k][p] for c in crystals]) for k, p in (("ours", whole), ("difference", whole), ("difference", part)))
-    return 100 * own / (ours - away)
-
-
-def median_percent(crystals: Sequence[Mapping]) -> dict[str, float]:
-    """Median of the absolute deviations by tensor; empty where there are no crystals."""
-    return {part: float(np.median(np.abs(percent(crystals, part)))) for part in TARGETS if crystals}

@@ -13,9 +13,9 @@ import numpy as np
 from ase import units
 from pymatgen.core import Structure
 
-from ..data import Record, record_from_dict, structure_to_dict
-from ..structures import validate_structure
-from ..symmetry import point_group_rotations, symmetry_violation
+from ..crystals.record import Record, record_from_dict
+from ..crystals.structures import structure_to_dict, validate_structure
+from ..crystals.symmetry import point_group_rotations, symmetry_violation
 from .inputs import DFPTError, DFPTStopped
 from .parse import judge, unchecked
 

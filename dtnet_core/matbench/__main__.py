@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..files import write_atomic
-from ..joint import RECIPES as ENCODERS
-from ..results import plain, provenance, write_json
+from ..base.files import write_atomic
+from ..base.results import plain, provenance, write_json
+from ..training.joint import RECIPES as ENCODERS
 from .model import Network
 from .run import DEFAULT_LEARNERS, LEARNERS, Learner, Settings, run
 from .scores import PUBLISHED_DIR_VARIABLE, compare, load_published, official_record, where_errors_are

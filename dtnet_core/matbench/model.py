@@ -19,15 +19,15 @@ from scipy import sparse
 from scipy.optimize import linprog
 from torch import Tensor
 
-from ..dataset import CrystalSet, build_set
-from ..descriptors import compute_descriptors
+from ..crystals.record import Record
+from ..data.descriptors import compute_descriptors
 from ..features import to_mandel
-from ..joint import OPTIONS, TRAIN, channels_of, select_parts
+from ..layers import segment_sum
+from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
-from ..record import Record
-from ..reduce import segment_sum
-from ..store import compute_features
-from ..training import TrainConfig, fit
+from ..training.fit import TrainConfig, fit
+from ..training.joint import OPTIONS, TRAIN, channels_of, select_parts
+from ..training.sets import CrystalSet, build_set
 
 _CHUNK = 1000
 """Crystals whose features are in memory unpacked at a time."""

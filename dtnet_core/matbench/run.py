@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ..descriptors import describe
-from ..files import write_atomic
-from ..joint import RECIPES as ENCODERS
-from ..store import default_cache_dir
+from ..base.files import write_atomic
+from ..base.paths import default_cache_dir, sources
+from ..data.descriptors import describe
+from ..training.joint import RECIPES as ENCODERS
 from . import model as matbench_model
 from .model import Inputs, Network, Shallow, convex_weights, load_inputs
 from .perceptron import Perceptron
@@ -33,7 +33,7 @@ from .task import Task
 
 INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
-_CODE = {Network: ("dataset", "features", "layers", "readout", "reduce", "spectral", "training"), Shallow: (), Perceptron: ("matbench/perceptron",)}
+_CODE = {Network: ("features", "layers", "links", "readout", "training.fit", "training.sets"), Shallow: (), Perceptron: ("matbench.perceptron",)}
 Learner = Network | Shallow | Perceptron
 KERNELS = {
     f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)
@@ -115,8 +115,7 @@ def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learne
 
 
 def _digest(learner: Learner, *facts) -> str:
-    here = Path(__file__).parent.parent
-    code = [(here / f"{name}.py").read_bytes() for name in _CODE[type(learner)]]
+    code = sources(*_CODE[type(learner)])
     m = matbench_model
     shallow = (m.design_matrix, m._standardized, m._unit_norm, m._estimator, describe, m.pool)
     own = (type(learner), inner_split, m._within, *((m.train_network,) if isinstance(learner, Network) else shallow))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..results import plain
+from ..base.results import plain
 from .task import NAME, Task
 
 PUBLISHED_DIR_VARIABLE = "DTNET_PUBLISHED_DIR"

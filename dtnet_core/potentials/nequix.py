@@ -16,23 +16,14 @@ from torch import Tensor
 
 from ..features import Features
 from .graph import Graph
-from .open_weights import (
-    DEFAULT_MAX_EDGES,
-    NEQUIX_FILES,
-    OpenEncoder,
-    files_version,
-    find_weights,
-    import_bare,
-    rows_of,
-)
-from .parts import (
-    EDGE_CHANNELS,
-    default_dtype,
-    fixed_mix,
-    rank2_basis,
-    restore_double_constants,
-    split_ranks,
-)
+from .open_encoder import DEFAULT_MAX_EDGES, OpenEncoder, rows_of
+from .packages import files_version, find_weights, import_bare
+from .parts import EDGE_CHANNELS, default_dtype, fixed_mix, rank2_basis, restore_double_constants, split_ranks
+
+NEQUIX_FILES = {
+    f"nequix-{tag}": f"nequix-{tag}.pt" for tag in ("mp-1", "mp-1-pft", "omat-1", "oam-1", "oam-1-pft")
+}
+"""Trained on MPtrj; MPtrj and phonons; OMat24; OMat24, sAlex and MPtrj; those and phonons."""
 
 _ARCHITECTURE = (
     "hidden_irreps", "lmax", "cutoff", "n_layers", "radial_basis_size", "radial_mlp_size", "radial_mlp_layers",

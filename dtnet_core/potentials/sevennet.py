@@ -11,8 +11,8 @@ from e3nn import o3
 from pymatgen.core import Element, Structure
 from torch import Tensor
 
+from ..crystals.structures import validate_structure
 from ..features import Features, concatenate_crystals
-from ..structures import validate_structure
 from .convolution import Convolution
 from .graph import Graph, batches_by_edges
 from .parts import EDGE_CHANNELS, default_dtype, fixed_mix, rank2_basis, restore_double_constants, split_ranks

@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 from pymatgen.core import Structure
 
-from ..cleaning import REFUSED_FLAGS
-from ..data import data_sha256, record_from_dict, record_to_dict
-from ..files import locked
-from ..record import Record
-from ..results import plain, provenance, write_json
-from ..structures import InvalidStructureError
+from ..base.files import locked
+from ..base.results import plain, provenance, write_json
+from ..crystals.record import Record, record_from_dict, record_to_dict
+from ..crystals.structures import InvalidStructureError
+from ..data.cleaning import REFUSED_FLAGS
+from ..data.loading import data_sha256
 from .selection import (
     KAPPA,
     MAX_ATOMS,

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import Record, crystal_key, load_clean, read_json, resolve_data_dir
+from ..base.files import read_json
+from ..crystals.record import Record
+from ..crystals.structures import crystal_key
+from ..data.loading import load_clean, resolve_data_dir
 from .selection import band_gap, gaps_of, task_values
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data import Record, crystal_key
-from ..dataset import CrystalSet, build_set
+from ..crystals.record import Record
+from ..crystals.structures import crystal_key
+from ..ensemble import with_total
 from ..features import to_mandel
-from ..joint import PARTS
-from ..pretrained import with_total
+from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
-from ..store import compute_features
-from ..training import TrainConfig, fit, predict
+from ..training.fit import TrainConfig, fit, predict
+from ..training.joint import PARTS
+from ..training.sets import CrystalSet, build_set
 from .campaign import Predictor
 from .selection import KAPPA
 

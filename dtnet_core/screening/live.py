@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..data import load_records
+from ..crystals.record import Record
+from ..crystals.sources import read_records
+from ..data.loading import load_records
 from ..dfpt import build_seed, read_seeds
-from ..record import Record
-from ..sources import read_records
 from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
 from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
 from .published import published_dir, published_records

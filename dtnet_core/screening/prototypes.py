@@ -19,9 +19,9 @@ from pymatgen.core import Composition, Element, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from tqdm import tqdm
 
+from ..crystals.record import Record
 from ..dfpt.seeds import SEED_FILE, build_seed, read_seeds
-from ..record import Record
-from ..store import compute_features
+from ..potentials.store import compute_features
 from .selection import band_gap, gaps_of
 
 CATIONS = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Al", "Ga", "In", "Y", "La", "Ti", "Zr", "Hf", "Sn", "Pb")

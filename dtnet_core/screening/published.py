@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from ..data import Record
-from ..frames import tensor_violations
+from ..base.results import plain
+from ..crystals.frames import tensor_violations
+from ..crystals.record import TARGETS, Record
 from ..metrics import eigenvalues, scalar_constant
-from ..record import TARGETS
-from ..results import plain
 from .selection import gaps_of, task_values
 
 PUBLISHED_VARIABLE = "DTNET_PUBLISHED_DIR"

@@ -15,26 +15,26 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gaussian_kde
 
-from ..data import Record, data_sha256, load_records
-from ..encoder import spell_features
-from ..labels import load_auxiliary
+from ..base.paths import default_cache_dir
+from ..base.results import IDENTITY, append_result, plain, provenance
+from ..crystals.record import TARGETS, Record
+from ..data.labels import load_auxiliary
+from ..data.loading import data_sha256, load_records
+from ..ensemble import COVERAGES, Ensemble, encoders_of, load_ensemble
 from ..metrics import scalar_constant
-from ..pretrained import COVERAGES, Pretrained, encoders_of
-from ..record import TARGETS
-from ..results import IDENTITY, append_result, plain, provenance
-from ..store import default_cache_dir
-from ..streaming import COMPONENTS, predict_stream
+from ..potentials.registry import spell_features
 from .labelled import with_gaps
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations
 from .selection import KAPPA, MAX_ATOMS, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
 from .shortlist import affordable
+from .streaming import COMPONENTS, predict_stream
 
 BEST = 20
 SHOWN = 400
 """Candidates of the highest figure of merit that a results file keeps gap and permittivity of."""
 
 
-def predict_pool(records: Sequence[Record], folder: str | Path, ensemble: Pretrained | None = None, client=None,
+def predict_pool(records: Sequence[Record], folder: str | Path, ensemble: Ensemble | None = None, client=None,
                  workers: int | None = None, progress: bool = True) -> pd.DataFrame:  # fmt: skip
     """Predictions of `streaming.predict_stream` for records, in their order, by id; made where `folder` does not have them."""
     if not records:
@@ -54,7 +54,7 @@ def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration
     table : DataFrame
         Of `predict_pool`.
     calibration : mapping
-        Of a `Pretrained` for the total tensor.
+        Of a `Ensemble` for the total tensor.
     kappa : float
 
     Returns
@@ -138,7 +138,7 @@ def density_maps(known: Sequence[Record], candidates: Sequence[Record], table: p
     return maps
 
 
-def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFrame, ensemble: Pretrained, variant: str, kappa: float = KAPPA,
+def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFrame, ensemble: Ensemble, variant: str, kappa: float = KAPPA,
               computed: Sequence[Record] = (), published: str | Path | None = None, checked: Sequence[Record] = (), profile: str = "full", k: int = BEST) -> list[dict]:  # fmt: skip
     """Records of `data/results/screening.json`: for each task a ranking, and where `published` is given, a comparison.
 
@@ -149,7 +149,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         Labelled crystals, with gaps where they are known.
     table : DataFrame
         Predictions of the pool (`predict_pool`).
-    ensemble : Pretrained
+    ensemble : Ensemble
         For the total tensor.
     variant : str
         Its name.
@@ -198,7 +198,7 @@ def _kind(reason: str) -> str:
     return reason.split(" of ")[0] if reason.startswith("gap") else " ".join(w for w in reason.split() if not any(c.isdigit() for c in w))
 
 
-def _identity(task: str, what: str, ensemble: Pretrained, variant: str, profile: str, kappa: float) -> dict:
+def _identity(task: str, what: str, ensemble: Ensemble, variant: str, profile: str, kappa: float) -> dict:
     encoders = spell_features("+".join(encoders_of(ensemble.features)))
     return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}" + ("" if kappa == KAPPA else f" kappa {kappa:g}"), *encoders, "pool", 0, profile), strict=True))
 
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, help="processes or jobs; default: all cores, one job")
     parser.add_argument("--results", default="data/results/screening.json")
     o = parser.parse_args(arguments)
-    pool, ensemble = load_records("full", "screening_pool"), Pretrained.load("total", o.variant)
+    pool, ensemble = load_records("full", "screening_pool"), load_ensemble("total", o.variant)
     folder = o.predictions or default_cache_dir() / "screening" / f"{o.variant}-{data_sha256(pool)[:12]}"
     table = predict_pool(pool, folder, ensemble, o.scheduler, o.workers)
     for record in rank_pool(pool, load_known(), table, ensemble, o.variant, o.kappa, load_records("mini"), published_dir(), load_records("mini", "screening_dfpt")):

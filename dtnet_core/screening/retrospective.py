@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..data import Record
-from ..dataset import CrystalSet
-from ..encoder import spell_features
-from ..results import IDENTITY, append_result, finished_runs, plain, provenance
+from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance
+from ..crystals.record import Record
+from ..potentials.registry import spell_features
+from ..training.sets import CrystalSet
 from .campaign import Campaign, Learner, Predictor, StoredOracle, run_rounds
 from .labelled import asked, formula_folds, hide, load_labelled, true_values
 from .learner import DTNetLearner, Setup, learner_set

@@ -17,11 +17,11 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp import Poscar
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from ..data import load_records
+from ..base.files import write_atomic
+from ..base.results import load_results
+from ..crystals.record import Record
+from ..data.loading import load_records
 from ..dfpt import DFPTError, inputs
-from ..files import write_atomic
-from ..record import Record
-from ..results import load_results
 from .selection import TASKS, band_gap
 
 MAGNETIC = frozenset(("V", "Cr", "Mn", "Fe", "Co", "Ni"))

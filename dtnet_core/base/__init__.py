@@ -1,0 +1,1 @@
+"""What everything stands on: paths, files written whole, results with their provenance, the machine, Dask."""

@@ -1,0 +1,91 @@
+"""Files that several processes may write: whole or not at all, one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class InUseError(RuntimeError):
+    """Another process holds the lock."""
+
+
+def write_atomic(path: str | os.PathLike, content: bytes | str) -> None:
+    """Write a file whole or not at all: a temporary file in the same folder (made when missing), then a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
+    """Hold the exclusive lock of a file, through a hidden side file (the file itself may be replaced).
+
+    Raises
+    ------
+    InUseError
+        With ``wait=False``, when another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as side:
+        try:
+            fcntl.flock(side, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise InUseError(f"{path} is in use by another process: let it end, or choose another") from None
+        yield
+
+
+class DataFileError(ValueError):
+    """A data file that cannot be read; the message names the file and, where it can, the record."""
+
+
+def write_json_gz(path: str | os.PathLike, value: Any) -> None:
+    """Write a JSON value gzip-compressed, atomically and without a time stamp."""
+    write_atomic(
+        path, gzip.compress(json.dumps(value, separators=(",", ":")).encode(), compresslevel=9, mtime=0)
+    )
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file, gzip-compressed or plain.
+
+    Raises
+    ------
+    DataFileError
+        Naming the file, when it is truncated or damaged.
+    """
+    path = Path(path)
+    try:
+        return json.loads(payload(path))
+    except (EOFError, OSError, zlib.error, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise DataFileError(
+            f"{path} is damaged ({type(error).__name__}: {error}); it has {path.stat().st_size} bytes: "
+            "copy or download it again"
+        ) from error
+
+
+def payload(path: Path) -> bytes:
+    """Content of a file, uncompressed where it is gzip."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" or path.suffix == ".gz" else content

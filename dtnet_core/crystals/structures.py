@@ -1,0 +1,250 @@
+"""Crystal structures at the door: read, validated, written, and named by their content.
+
+Nothing is standardised here: a structure keeps the cell, the order of its atoms and the Cartesian frame it
+came in, because a tensor only means something in that frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Lattice, Structure
+
+from ..base.files import write_atomic
+from .symmetry import crystal_system
+
+_FLAT = 1e-6  # volume / (a b c) below which a cell counts as flat
+_FORMATS = {".cif": "cif", ".json": "json", ".vasp": "poscar", ".poscar": "poscar"}
+_SYSTEMS: dict[str, str] = {}  # crystal_key @ symprec -> crystal system, for this process
+
+
+class InvalidStructureError(ValueError):
+    """A structure that no encoder can take; the message names it, the site, the value, and what to do."""
+
+
+def validate_structure(
+    structure: Structure,
+    elements: Collection[str] | None = None,
+    min_distance: float = 0.5,
+    max_atoms: int | None = None,
+    name: str = "structure",
+) -> Structure:
+    """Refuse a structure that cannot be encoded, with an error that says why.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    elements : collection of str, optional
+        Supported element symbols; default: any element.
+    min_distance : float
+        Shortest distance between two atoms (periodic images included) in angstrom.
+    max_atoms : int, optional
+        Largest number of atoms in the cell.
+    name : str
+        Record id or file name for the message.
+
+    Returns
+    -------
+    pymatgen Structure
+        The same object.
+
+    Raises
+    ------
+    InvalidStructureError
+        No sites; flat cell or non-finite numbers; partial occupancy; unsupported element; too many atoms; two
+        atoms closer than `min_distance`.
+    """
+    if len(structure) == 0:
+        raise InvalidStructureError(f"{name}: the structure has no sites; check the file it was read from")
+    lattice = np.asarray(structure.lattice.matrix)
+    if not np.isfinite(lattice).all():
+        raise InvalidStructureError(f"{name}: the lattice holds NaN or inf: {lattice.tolist()}; correct it")
+    volume, lengths = abs(np.linalg.det(lattice)), np.linalg.norm(lattice, axis=1)
+    if volume <= _FLAT * max(lengths.prod(), 1.0):
+        raise InvalidStructureError(
+            f"{name}: the cell has zero volume ({volume:.3g} angstrom^3, "
+            f"lengths {lengths.round(4).tolist()}); its lattice vectors must not lie in one plane"
+        )
+    for i, site in enumerate(structure):
+        where = f"{name}: site {i} ({site.species_string})"
+        if not np.isfinite(site.frac_coords).all():
+            raise InvalidStructureError(
+                f"{where} has a NaN or infinite coordinate: {site.frac_coords.tolist()}; correct it"
+            )
+        if not site.is_ordered:
+            raise InvalidStructureError(
+                f"{where} is partially occupied or disordered; give an ordered structure, for instance "
+                "one of pymatgen's OrderDisorderedStructureTransformation"
+            )
+        if elements is not None and _symbol(site) not in elements:
+            raise InvalidStructureError(
+                f"{where}: element {_symbol(site)} is not among the {len(elements)} supported; leave the "
+                "crystal out or choose an encoder that knows the element"
+            )
+    if max_atoms is not None and len(structure) > max_atoms:
+        raise InvalidStructureError(
+            f"{name}: {len(structure)} atoms, more than max_atoms={max_atoms}; use a smaller cell or raise it"
+        )
+    _refuse_close_atoms(structure, min_distance, name)
+    return structure
+
+
+def _refuse_close_atoms(structure: Structure, min_distance: float, name: str) -> None:
+    first, second, _, distance = structure.get_neighbor_list(min_distance, numerical_tol=1e-8)
+    if len(distance) == 0:
+        return
+    k = int(np.argmin(distance))
+    i, j = int(first[k]), int(second[k])
+    raise InvalidStructureError(
+        f"{name}: site {i} ({structure[i].species_string}) and site {j} ({structure[j].species_string}) are "
+        f"{distance[k]:.4f} angstrom apart, closer than {min_distance} angstrom; look for a duplicated atom "
+        "or a wrong cell"
+    )
+
+
+def _symbol(site) -> str:
+    """Element symbol of an ordered site, without oxidation state or isotope label."""
+    return getattr(site.specie, "symbol", str(site.specie))
+
+
+def read_structure(path: str | os.PathLike, validate: bool = True, **options) -> Structure:
+    """Read one structure from a CIF, POSCAR or JSON file, as it stands (no conversion to another cell).
+
+    Parameters
+    ----------
+    path : path
+        ``*.cif``, ``POSCAR*``, ``CONTCAR*``, ``*.vasp``, ``*.poscar``, or ``*.json`` (pymatgen's or this
+        kit's form). Of a CIF with several blocks the first is read.
+    validate : bool
+        Check it with `validate_structure`; `options` go there.
+
+    Raises
+    ------
+    FileNotFoundError
+    InvalidStructureError
+        For an unknown, empty or broken file and for what `validate_structure` refuses.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such structure file")
+    kind = (
+        "poscar" if path.name.upper().startswith(("POSCAR", "CONTCAR")) else _FORMATS.get(path.suffix.lower())
+    )
+    if kind is None:
+        raise InvalidStructureError(
+            f"{path}: unknown kind of structure file; use .cif, .vasp, POSCAR or .json"
+        )
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise InvalidStructureError(f"{path}: not a text file ({error}); is it compressed?") from error
+    if not text.strip():
+        raise InvalidStructureError(f"{path}: the file is empty; export the structure again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters comes back as an error or from validation
+            structure = (
+                structure_from_dict(json.loads(text))
+                if kind == "json"
+                else Structure.from_str(text, fmt=kind)
+            )
+    except Exception as error:  # the parsers raise whatever the broken line happens to cause
+        raise InvalidStructureError(
+            f"{path}: not a readable {kind} file ({type(error).__name__}: {str(error).strip()[:300]})"
+        ) from error
+    return validate_structure(structure, name=str(path), **options) if validate else structure
+
+
+def structure_from_dict(data: Mapping) -> Structure:
+    """A structure from this kit's JSON form or pymatgen's.
+
+    ``{lattice, species, frac_coords}`` (rows a, b, c in angstrom: has a Cartesian frame) or
+    ``{cell: [a, b, c, alpha, beta, gamma], species, frac_coords}`` (angstrom, degrees: no frame of its own).
+
+    Raises
+    ------
+    InvalidStructureError
+        When keys are missing or shapes do not fit.
+    """
+    try:
+        if "sites" in data:
+            return Structure.from_dict(data)
+        lattice = Lattice(data["lattice"]) if "lattice" in data else Lattice.from_parameters(*data["cell"])
+        return Structure(lattice, data["species"], data["frac_coords"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        keys = sorted(data) if isinstance(data, Mapping) else type(data).__name__
+        raise InvalidStructureError(
+            f"not a structure ({type(error).__name__}: {error}); found {keys}, expected lattice, species, "
+            "frac_coords"
+        ) from error
+
+
+def structure_to_dict(structure: Structure, decimals: int = 8) -> dict:
+    """The JSON form ``{lattice, species, frac_coords}``: same frame, same order of atoms."""
+    return {
+        "lattice": np.round(structure.lattice.matrix, decimals).tolist(),
+        "species": [_symbol(site) for site in structure],
+        "frac_coords": np.round(structure.frac_coords, decimals).tolist(),
+    }
+
+
+def crystal_key(structure: Structure, decimals: int = 8) -> str:
+    """Content hash of a structure, to file its features and other results under.
+
+    SHA-256 over the number of atoms, lattice and fractional coordinates (little-endian float64, rounded to
+    `decimals`: angstrom and fractions of the cell) and element symbols. Equal numbers give equal keys on
+    every machine; a rotated, reordered or supercell copy has a key of its own.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(str(len(structure)).encode())
+    for array in (structure.lattice.matrix, structure.frac_coords):
+        digest.update((np.round(np.asarray(array, dtype="<f8"), decimals) + 0.0).tobytes())  # + 0.0: no -0.0
+    digest.update(",".join(_symbol(site) for site in structure).encode())
+    return digest.hexdigest()
+
+
+def crystal_systems(
+    structures: Iterable[Structure], symprec: float = 0.01, cache: str | os.PathLike | None = None
+) -> list[str]:
+    """Crystal system of each structure, computed once per crystal.
+
+    Parameters
+    ----------
+    structures : iterable of pymatgen Structure
+    symprec : float
+        Distance tolerance in angstrom.
+    cache : path, optional
+        Small JSON file ``{key: system}`` that is read first and updated (atomically) with what was missing.
+
+    Returns
+    -------
+    list of str
+        Names as in `dtnet_core.symmetry.CRYSTAL_SYSTEMS`.
+    """
+    cache = Path(cache) if cache is not None else None
+    stored: dict[str, str] = {}
+    if cache is not None and cache.is_file():
+        try:
+            stored = json.loads(cache.read_text())
+        except ValueError:  # a broken cache is computed again and overwritten
+            stored = {}
+    _SYSTEMS.update(stored)
+    keys = []
+    for structure in structures:
+        keys.append(f"{crystal_key(structure)}@{symprec:g}")
+        if keys[-1] not in _SYSTEMS:
+            _SYSTEMS[keys[-1]] = crystal_system(structure, symprec)
+    if cache is not None and (missing := set(keys) - set(stored)):
+        stored.update({key: _SYSTEMS[key] for key in missing})
+        write_atomic(cache, json.dumps(stored, sort_keys=True, indent=0))
+    return [_SYSTEMS[key] for key in keys]

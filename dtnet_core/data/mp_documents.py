@@ -1,0 +1,152 @@
+"""Materials Project documents to records, each tensor in the frame of its structure.
+
+The published tensors are turned into standard (IEEE) axes, the published structures are not. So each tensor
+is taken from the calculation it came from, together with that calculation's structure; where that is not to
+be had, the published tensor is turned back with the rotation that the structure defines, and the record is
+flagged "frame_reconstructed". Every tensor is then checked against its structure's point group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Structure
+from pymatgen.core.tensors import Tensor
+
+from ..crystals.frames import looks_rotated, tensor_violations
+from ..crystals.record import Record
+
+DIELECTRIC_FIELDS = ["material_id", "electronic", "ionic", "origins"]
+SUMMARY_FIELDS = ["material_id", "structure", "band_gap", "energy_above_hull"]
+TASK_FIELDS = ["task_id", "structure", "run_type", "output.epsilon_static", "output.epsilon_ionic"]
+MAX_VIOLATION, MAX_DIFFERENCE = 0.01, 0.05
+_FUNCTIONALS = {"GGA": "PBE", "GGA+U": "PBE+U"}
+
+
+def make_record(material: str, published: Any, summary: Any, task: Any, version: str = "") -> Record:
+    """Join the documents of one material into a record whose tensors are in the frame of its structure.
+
+    Parameters
+    ----------
+    material : str
+        Materials Project id.
+    published : DielectricDoc or dict
+        Tensors in IEEE axes, and the id of the calculation they came from.
+    summary : SummaryDoc or dict or None
+        Structure, band gap (eV), energy above hull (eV / atom).
+    task : CoreTaskDoc or dict or None
+        The calculation: structure and tensors in one frame.
+    version : str
+        Database version.
+
+    Raises
+    ------
+    ValueError
+        When there is no structure, no tensor, or no frame in which they agree.
+    """
+    if published is None:
+        raise ValueError(f"{material}: no dielectric document")
+    output, flags = get_field(task, "output"), []
+    electronic, ionic = get_field(output, "epsilon_static"), get_field(output, "epsilon_ionic")
+    if electronic is not None and ionic is not None and get_field(task, "structure") is not None:
+        frame, structure = "calculation", _structure(get_field(task, "structure"))
+        electronic, ionic = np.asarray(electronic, dtype=float), np.asarray(ionic, dtype=float)
+    else:
+        frame, structure = "reconstructed", _structure(get_field(summary, "structure"))
+        electronic, ionic = (
+            from_ieee(get_field(published, part), structure) for part in ("electronic", "ionic")
+        )
+        flags.append("frame_reconstructed")
+    total = electronic + ionic
+    expected = sum(np.asarray(get_field(published, part), dtype=float) for part in ("electronic", "ionic"))
+    if np.abs(_eigenvalues(total) - _eigenvalues(expected)).max() > MAX_DIFFERENCE * np.abs(expected).max():
+        flags.append("differs_from_published")
+    run_type = get_field(task, "run_type")
+    run_type = str(getattr(run_type, "value", run_type) or "")
+    meta = {
+        "band_gap_ev": get_field(summary, "band_gap"),
+        "energy_above_hull_ev": get_field(summary, "energy_above_hull"),
+        "frame": frame,
+        "database_version": version,
+    }
+    record = Record(
+        material, structure, structure.composition.reduced_formula, electronic, ionic, total,
+        _FUNCTIONALS.get(run_type, run_type), "VASP", "materials-project", material, None, tuple(flags), meta,
+    )  # fmt: skip
+    violations = tensor_violations(record)
+    if looks_rotated(record, violations):
+        flags.append("rotated_frame")
+    elif max(violations.values()) > MAX_VIOLATION:
+        flags.append("symmetry_violation")
+    return replace(record, symmetry_violation=max(violations.values()), flags=tuple(flags))
+
+
+def make_candidate(material: str, summary: Any, version: str = "") -> Record:
+    """A record without tensors from a summary document, its structure in the cell and frame of the document.
+
+    Parameters
+    ----------
+    material, summary, version
+        See `make_record`.
+
+    Raises
+    ------
+    ValueError
+        When there is no structure, no gap, or the material is not on the convex hull.
+    """
+    structure = _structure(get_field(summary, "structure"))
+    gap, hull = get_field(summary, "band_gap"), get_field(summary, "energy_above_hull")
+    if gap is None or gap <= 0 or hull is None or hull > 0:
+        raise ValueError(f"{material}: gap {gap} eV, {hull} eV/atom above the hull: no stable material with a gap")
+    meta = {"band_gap_ev": gap, "energy_above_hull_ev": hull, "database_version": version}
+    return Record(material, structure, structure.composition.reduced_formula, source="materials-project", mp_id=material, meta=meta)
+
+
+def from_ieee(tensor: Any, structure: Structure) -> np.ndarray:
+    """Turn a tensor [3, 3] from the IEEE axes of a structure into the frame the structure is given in."""
+    if tensor is None:
+        raise ValueError("no tensor in the document")
+    # rows: the standard axes, in the given frame
+    rotation = np.asarray(Tensor.get_ieee_rotation(structure))  # [3, 3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-6:
+        raise ValueError(f"no IEEE axes for {structure.composition.reduced_formula}: {rotation.tolist()}")
+    return rotation.T @ np.asarray(tensor, dtype=float) @ rotation
+
+
+def _eigenvalues(tensor: np.ndarray) -> np.ndarray:
+    return np.linalg.eigvalsh((tensor + tensor.T) / 2)
+
+
+def get_field(document: Any, name: str) -> Any:
+    """A field of a document, be it a dictionary or one of the client's models; None where it is missing."""
+    return document.get(name) if isinstance(document, Mapping) else getattr(document, name, None)
+
+
+def _structure(value: Any) -> Structure:
+    if value is None:
+        raise ValueError("no structure in the documents")
+    return value if isinstance(value, Structure) else Structure.from_dict(value)
+
+
+def origin_id(document: Any) -> str | None:
+    """Id of the calculation a dielectric document came from."""
+    origins = get_field(document, "origins") or []
+    named = [o for o in origins if get_field(o, "name") == "dielectric"] or list(origins)
+    return str(get_field(named[0], "task_id")) if named and get_field(named[0], "task_id") else None
+
+
+def same_id(identifier: Any) -> str:
+    """One spelling for an id that the server may write as a number or in letters (mp-149, mp-aaaaaaft)."""
+    prefix, _, tail = str(identifier).rpartition("-")
+    number = 0
+    for letter in tail:
+        if letter.isdigit():
+            number = 10 * number + int(letter)
+        elif "a" <= letter <= "z":
+            number = 26 * number + ord(letter) - ord("a")
+        else:
+            return str(identifier)
+    return f"{prefix or 'mp'}-{number}"

@@ -1,0 +1,170 @@
+"""Trained ensembles that ship with the kit: tensors and calibrated uncertainties for any crystal.
+
+`data/weights/<variant>/` holds the networks of a recipe of `joint` for the split of seed 0, as safetensors, and
+`calibration.json`; `data/weights/README.md` is the model card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+
+from .base.paths import WEIGHTS
+from .checkpoint import load_network
+from .crystals.record import TARGETS
+from .features import Features, concatenate_channels, concatenate_crystals
+from .metrics import scalar_constant
+from .potentials.store import compute_features
+from .readout import DTNet as Network
+
+_BATCH = 64  # crystals
+COVERAGES = (0.68, 0.90)
+"""Share of crystals in the two intervals of a `Prediction`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an ensemble says of B crystals.
+
+    Attributes
+    ----------
+    tensors : np.ndarray, [B, 3, 3]
+        Dielectric tensors (dimensionless), each in the Cartesian frame of its structure.
+    std : np.ndarray, [B]
+        Half width of the interval that holds the true dielectric constant (mean diagonal element) of 68 % of crystals.
+    wide : np.ndarray, [B]
+        The same for 90 %.
+    members : np.ndarray, [M, B, 3, 3]
+        Of each network.
+    """
+
+    tensors: np.ndarray
+    std: np.ndarray
+    wide: np.ndarray
+    members: np.ndarray
+
+
+def with_total(parts: np.ndarray) -> np.ndarray:
+    """Electronic and ionic tensors [..., 2, 3, 3] -> with their sum, the total tensors: [..., 3, 3, 3]."""
+    return np.concatenate([parts, parts.sum(-3, keepdims=True)], -3)
+
+
+def encoders_of(features: Sequence[str]) -> list[str]:
+    """Each "encoder:layers" that a member takes, once."""
+    return list(dict.fromkeys("+".join(features).split("+")))
+
+
+def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded: Mapping[str, Features]) -> np.ndarray:
+    """Electronic, ionic and total tensors of B crystals by each network, [M, B, 3, 3, 3], in the structures' frames.
+
+    Parameters
+    ----------
+    networks : sequence of readout.DTNet
+    features : sequence of str
+        Of each network.
+    encoded : mapping of str to Features
+        One batch for each of `encoders_of(features)`.
+    """
+    with torch.inference_mode():
+        parts = [
+            network(concatenate_channels([encoded[p] for p in text.split("+")])).double().numpy()
+            for network, text in zip(networks, features, strict=True)
+        ]
+    return with_total(np.stack(parts))
+
+
+def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
+    """What intervals are proportional to: deviation among members and a share `base` of the constant, [M, B, 3, 3] -> [B]."""
+    constants = np.array([scalar_constant(m) for m in members])  # [M, B]
+    return np.hypot(constants.std(0, ddof=1), base * constants.mean(0))
+
+
+class Ensemble:
+    """Networks for one target whose mean is the prediction; `load_ensemble` gives the ones that ship.
+
+    Parameters
+    ----------
+    target : {"electronic", "ionic", "total"}
+    networks : sequence of DTNet
+    features : sequence of str
+        Encoders and layers of each network.
+    calibration : dict
+        `base` and the factors of the intervals; see `training.calibration.calibrate`.
+    """
+
+    def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict[str, float]):
+        self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
+
+    def predict(self, structures: Sequence[Structure], cache_dir: str | Path | None = None,
+                progress: bool = True) -> Prediction:  # fmt: skip
+        """Dielectric tensors of crystals with their uncertainty.
+
+        Parameters
+        ----------
+        structures : sequence of pymatgen Structure
+        cache_dir : path, optional
+            Where features are kept, default `base.paths.default_cache_dir()`.
+        progress : bool
+
+        Raises
+        ------
+        dtnet_core.crystals.structures.InvalidStructureError
+            For a structure that cannot be encoded; its position and the reason are named.
+        """
+        found = {part: compute_features(part, structures, False, cache_dir, progress) for part in encoders_of(self.features)}
+        batches = [
+            member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()})
+            for i in range(0, len(structures), _BATCH)
+        ]
+        members = np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)[:, :, TARGETS.index(self.target)]
+        spread = raw_spread(members, self.calibration["base"])
+        return Prediction(members.mean(0), *(self.calibration[str(c)] * spread for c in COVERAGES), members)
+
+
+def load_ensemble(target: str = "total", variant: str = "default", folder: str | Path | None = None) -> Ensemble:
+    """The trained ensemble for a target, whose `predict(structures)` gives tensors and uncertainties.
+
+    Parameters
+    ----------
+    target : {"electronic", "ionic", "total"}
+    variant : str
+        "default" needs encoders that come with packages only; "best" a further package and downloaded weights.
+    folder : path, optional
+        With a subfolder a variant; default: what ships with the kit.
+
+    Raises
+    ------
+    ValueError
+        For a target or variant that there is not, and for networks other than the calibrated ones.
+
+    Examples
+    --------
+    >>> found = load_ensemble("total").predict([structure])              # doctest: +SKIP
+    >>> found.tensors[0], found.std[0]                                   # doctest: +SKIP
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target is {target!r}; choose one of {', '.join(TARGETS)}")
+    root = Path(folder or WEIGHTS)
+    known = sorted(p.parent.name for p in root.glob("*/calibration.json"))
+    if variant not in known:
+        raise ValueError(f"there are no weights of variant {variant!r} in {root}; it has {', '.join(known) or 'none'}")
+    about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
+    found = [load_network(path) for path in sorted((root / variant).glob("*.safetensors"))]
+    if [metadata["features"] for _, metadata in found] != about["members"]:
+        raise ValueError(f"{root / variant}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
+    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target])
+
+
+class DTNet(Network):
+    """The network of `readout`, and the way to the trained ones: ``DTNet.from_pretrained("total").predict(structures)``."""
+
+    @staticmethod
+    def from_pretrained(target: str = "total", variant: str = "default") -> Ensemble:
+        """`load_ensemble` of the weights that ship."""
+        return load_ensemble(target, variant)

@@ -1,0 +1,48 @@
+"""The tables that stand in Markdown files, made from the stored results."""
+
+from __future__ import annotations
+
+import json
+
+from ..base.paths import ROOT
+from ..base.results import load_results
+from .table2 import beside_ours, cells, summary, verdict
+from .tables import (
+    by_formula,
+    card_table,
+    headline,
+    interval_table,
+    markdown_table,
+    matbench_table,
+    readme_table,
+    roads_table,
+    screening_table,
+    update_block,
+)
+
+
+def markdown_blocks() -> dict[tuple[str, str], str]:
+    """What stands in Markdown files, from the stored results: (file, mark of `update_block`) -> text."""
+    folder = ROOT / "data/results"
+    stored, paper = load_results(folder / "tensors.json"), json.loads((ROOT / "data/paper/table2.json").read_text())
+    dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
+    return {
+        ("README.md", "results"): readme_table(dtnets, paper),
+        ("README.md", "by formula"): readme_table(by_formula(stored), paper),
+        ("README.md", "interval"): markdown_table(interval_table(stored, paper)),
+        ("README.md", "matbench"): matbench_table(json.loads((folder / "matbench.json").read_text())),
+        ("README.md", "baselines"): f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}",
+        ("README.md", "screening"): screening_table(load_results(folder / "screening.json")),
+        ("data/results/experiments.md", "roads"): roads_table(load_results(folder / "roads.json")),
+        ("data/weights/README.md", "metrics"): card_table(stored),
+    }
+
+
+def main() -> None:
+    """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.report.documents``."""
+    for (name, mark), text in markdown_blocks().items():
+        update_block(ROOT / name, mark, text)
+
+
+if __name__ == "__main__":
+    main()

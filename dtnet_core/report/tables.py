@@ -1,0 +1,234 @@
+"""Tables of stored results: means and deviations over seeds, the paper's values beside them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..base.files import write_atomic
+from ..base.results import FROM_SCRATCH, PROTOCOL_SEEDS
+from ..data.splits import FRACTIONS
+
+
+def results_table(
+    results: Sequence[Mapping],
+    group: Sequence[str] = ("target", "model", "encoder", "layer"),
+    metrics: Sequence[str] = ("mae_ten",),
+    paper: Mapping | None = None,
+) -> pd.DataFrame:
+    """Mean and standard deviation over seeds of each group of runs.
+
+    Parameters
+    ----------
+    results : sequence of records
+        As `load_results` returns them. Choose one profile and one kind of split before.
+    group : sequence of str
+        Keys that tell the groups apart; the table is sorted by them.
+    metrics : sequence of str
+        Keys to average; a record without one of them is left out of that average.
+    paper : mapping, optional
+        `data/paper/table2.json`: adds its MAE_ten of the same target and model, over all systems.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns: `group`, `runs`, for each metric `<metric>` and `<metric>_std` (sample standard deviation;
+        NaN for one run), and with `paper` also `paper` and `paper_std` (NaN where it has no such row).
+
+    Raises
+    ------
+    ValueError
+        When `results` is empty.
+    """
+    if not results:
+        raise ValueError("there are no results to tabulate; run the notebooks or the run matrix first")
+    rows = pd.DataFrame([{key: _text(record.get(key)) for key in group} for record in results])
+    for metric in metrics:
+        values = [record.get(metric) for record in results]
+        rows[metric] = np.array([math.nan if value is None else value for value in values], dtype=float)
+    grouped = rows.groupby(list(group), sort=True)
+    table = grouped.size().rename("runs").reset_index()
+    for metric in metrics:
+        table[metric] = grouped[metric].mean().to_numpy()
+        table[f"{metric}_std"] = grouped[metric].std(ddof=1).to_numpy()
+    if paper is not None:
+        cells = [_paper_cell(paper, row.get("target"), row.get("model")) for row in table.to_dict("records")]
+        table[["paper", "paper_std"]] = np.array(cells, dtype=float)
+    return table
+
+
+def format_table(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """A `results_table` for reading: value and deviation joined to "0.368 ± 0.063", "-" for none."""
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if name.endswith("_std") and name.removesuffix("_std") in table:
+            continue
+        if f"{name}_std" in table:
+            pairs = zip(table[name], table[f"{name}_std"], strict=True)
+            shown[name] = [_plus_minus(value, deviation, digits) for value, deviation in pairs]
+        else:
+            shown[name] = table[name]
+    return shown
+
+
+def _text(value) -> str:
+    """A group key as a sortable label: 4 -> "4", several layers [1, 3] -> "1+3", missing -> "-"."""
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _plus_minus(value: float, deviation: float, digits: int) -> str:
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if np.isfinite(deviation) else "")
+
+
+def _paper_cell(paper: Mapping, target: str | None, model: str | None) -> tuple[float, float]:
+    """(mean, std) that the paper prints for a target and model over all systems; NaN when it has none.
+
+    A joint model, which the paper does not have, stands beside the paper's best.
+    """
+    cells = paper["mae_ten"].get(target, {}).get("all", {})
+    cell = {name.lower(): cell for name, cell in cells.items()}.get(str(model).lower().removesuffix("-joint"))
+    return (cell["mean"], cell["std"]) if cell else (math.nan, math.nan)
+
+
+def headline(results: Sequence[Mapping]) -> list[Mapping]:
+    """Runs on the full profile's five random splits, with pretrained encoders."""
+    return [
+        r for r in results
+        if (r["profile"], r["split"]) == ("full", "record") and r["seed"] in PROTOCOL_SEEDS and not str(r["encoder"]).endswith(FROM_SCRATCH)
+    ]  # fmt: skip
+
+
+def layers_with_and_without_pretraining(results: Sequence[Mapping], short: Sequence[Mapping]) -> list[Mapping]:
+    """Runs of Fig. 5a-b: single layers of the pretrained encoder (total tensor), the same on a short budget, and encoders from scratch.
+
+    Parameters
+    ----------
+    results, short : sequences of records
+        Of `data/results/tensors.json` and `data/results/short_budget.json`; the latter are called "7net-0, 40 epochs" and so on.
+    """
+    single = [r for r in headline(results) if (r["model"], r["encoder"], r["target"]) == ("DTNet-simple", "7net-0", "total")]
+    scratch = [r for r in results if r["profile"] == "full" and r["target"] == "total" and str(r["encoder"]).endswith(FROM_SCRATCH)]
+    return [*single, *(r | {"encoder": f"{r['encoder']}, {r['settings']['train']['max_epochs']} epochs"} for r in short), *scratch]
+
+
+def interval_over_splits(errors: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean and half width of a confidence interval of an error over random splits (`splits.FRACTIONS`) of the same crystals.
+
+    The splits share crystals, so the mean over many of them is less certain than its standard error says: its variance is taken as
+    (1 / splits + test / train) times that of the errors (C. Nadeau and Y. Bengio, Mach. Learn. 52, 239, 2003), and Student's t
+    with splits - 1 degrees of freedom.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two splits.
+    """
+    from scipy import stats  # a second of import that reading results needs not
+
+    if (n := len(errors)) < 2:
+        raise ValueError(f"an interval needs two splits or more, there is {n}")
+    variance = np.var(errors, ddof=1) * (1 / n + FRACTIONS[2] / FRACTIONS[0])
+    return float(np.mean(errors)), float(stats.t.ppf((1 + level) / 2, n - 1) * variance**0.5)
+
+
+def interval_table(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
+    """Each joint model that was run on more splits than the protocol's: 95 % interval of its MAE_ten, beside the paper's mean."""
+    runs = [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "record", "DTNet-joint")]
+    beyond = {r["encoder"] for r in runs if r["seed"] not in PROTOCOL_SEEDS}
+    rows = []
+    for encoder, target in sorted({(r["encoder"], r["target"]) for r in runs if r["encoder"] in beyond}):
+        chosen = [r for r in runs if (r["encoder"], r["target"]) == (encoder, target)]
+        mean, half = interval_over_splits([r["mae_ten"] for r in chosen])
+        rows.append({"target": target, "encoder": encoder, "splits": len(chosen), "MAE_ten, 95 %": _plus_minus(mean, half, 3),
+                     "the paper's DTNet": _paper_cell(paper, target, "DTNet")[0]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def by_formula(results: Sequence[Mapping]) -> list[Mapping]:
+    """Runs of the joint models on the full profile's splits that keep all crystals of a formula together."""
+    return [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "group", "DTNet-joint")]
+
+
+def readme_table(results: Sequence[Mapping], paper: Mapping) -> str:
+    """The README's tables in Markdown: MAE_ten of every kind of run among `results`, beside the paper's.
+
+    Parameters
+    ----------
+    results : sequence of records
+        Of `data/results/tensors.json`: its `headline`, or those `by_formula`.
+    paper : mapping
+        `data/paper/table2.json`.
+    """
+    columns = {"target": "target", "model": "model", "encoder": "encoder", "layer": "layers", "runs": "seeds",
+               "mae_ten": "MAE_ten, test", "paper": "the paper's"}  # fmt: skip
+    return markdown_table(format_table(results_table(results, paper=paper))[list(columns)].rename(columns=columns))
+
+
+def card_table(results: Sequence[Mapping]) -> str:
+    """The model card's table: test metrics of the joint ensembles on the full profile's random splits."""
+    chosen = [r for r in headline(results) if r["model"] == "DTNet-joint"]
+    metrics = ("mae_ten", "mae_scalar", "mae_eig", "median_frobenius", "within_25", "within_10", "within_5")
+    return markdown_table(format_table(results_table(chosen, ("encoder", "target"), metrics)))
+
+
+def roads_table(roads: Sequence[Mapping]) -> str:
+    """`data/results/roads.json` in Markdown: mean validation MAE_ten over the seeds, and its change from the first road."""
+    first = {t: np.mean(v) for t, v in roads[0]["validation_mae_ten"].items()}
+    rows = []
+    for road in roads:
+        means = {t: np.mean(v) for t, v in road["validation_mae_ten"].items()}
+        cells = {t: f"{m:.3f} ({100 * (m / first[t] - 1):+.0f} %)" if road is not roads[0] else f"{m:.3f}" for t, m in means.items()}
+        rows.append({"road": road["road"]} | cells)
+    return markdown_table(pd.DataFrame(rows))
+
+
+def matbench_table(record: Mapping) -> str:
+    """`data/results/matbench.json` in Markdown: errors of the refractive index, ours and the three best published on the same rows."""
+    published = sorted((record["published"] or {}).items(), key=lambda item: item[1]["mean_mae"])
+    rows = {"this kit": record} | dict(published[:3])
+    table = pd.DataFrame(
+        [{"model": name, "mean MAE": f"{r['mean_mae']:.4f}", "MAE, n < 4": f"{r['mae_n_lt_4']:.4f}", "median": f"{r['median_ae']:.4f}"}
+         for name, r in rows.items()]
+    )  # fmt: skip
+    return markdown_table(table)
+
+
+def screening_table(studies: Sequence[Mapping]) -> str:
+    """`data/results/screening.json` in Markdown: of the hidden crystals' true top 1 %, the share that three rounds found; by task and choice."""
+    runs = [r | {"recall": r["by_round"][-1]["recall"], "found": sum(b["hits"] for b in r["by_round"])}
+            for r in studies if (r["study"], r["profile"]) == ("retrospective", "full")]  # fmt: skip
+    if not runs:
+        return "not run yet"
+    return markdown_table(format_table(results_table(runs, ("task", "acquisition"), ("recall", "found")), 2).rename(columns={"runs": "seeds"}))
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table in Markdown: column names, then one line a row, values as they print."""
+    rows = [list(map(str, table)), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
+    """Rewrite what stands between ``<!-- mark -->`` and ``<!-- end of mark -->`` in a Markdown file, atomically.
+
+    Raises
+    ------
+    ValueError
+        When the file has no such marks.
+    """
+    path, marks = Path(path), (f"<!-- {mark} -->", f"<!-- end of {mark} -->")
+    before, first, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, last, after = rest.partition(marks[1])
+    if not (first and last):
+        raise ValueError(f"{path} has no part between {marks[0]} and {marks[1]}")
+    write_atomic(path, f"{before}{first}\n{text}\n{last}{after}")

@@ -1,0 +1,1 @@
+"""The kit from outside: notebooks in batch, and the command line."""

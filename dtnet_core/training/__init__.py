@@ -1,0 +1,1 @@
+"""Readouts trained on stored features: sets in memory, the optimiser's loop, experiments, joint models and what ships."""

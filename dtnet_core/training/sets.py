@@ -1,0 +1,208 @@
+"""Training sets in memory: packed features of symmetry-inequivalent atoms, and their tensors.
+
+The readout turns with the crystal, so atoms that a symmetry operation maps onto each other give contributions that the
+same operation maps onto each other. The mean over all atoms is then the mean over one atom of each orbit, weighted by
+the orbit's size and averaged over the point group: the same numbers from about a third of the atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..crystals.record import FUNCTIONALS, Record
+from ..crystals.symmetry import orbits
+from ..features import Features, Packed, from_mandel, to_mandel
+
+ORBIT_SYMPREC = 1e-3
+"""Distance in angstrom within which atoms must map onto each other to be treated as equivalent."""
+ORBIT_TOLERANCE = 1e-3
+"""Largest difference of two equivalent atoms' scalars, relative to the largest scalar; above it nothing is left out."""
+
+
+@dataclass(frozen=True)
+class CrystalSet:
+    """Features and tensors of B crystals with A kept atoms, ready for batches.
+
+    Attributes
+    ----------
+    scalars, vectors, tensors : Tensor, [A, Cs], [A, 3, Cv], [A, 6, Ct]
+        As in `features.Packed`.
+    weights : Tensor, [A]
+    start : Tensor, [B + 1] int64
+        Atoms of crystal b are rows start[b] to start[b + 1].
+    projectors : Tensor, [B, 6, 6]
+    targets : Tensor, [B, K, 6] or None
+        Dielectric tensors of K targets, in Mandel's notation.
+    bonds : (receiver [E], scalars [E, Cbs], vectors [E, 3, Cbv], start [A + 1]) or None
+        Sorted by receiver.
+    scalar_only : Tensor, [B] bool, or None
+        Where only the mean diagonal element of `targets` is known.
+    functional : Tensor, [B] int64, or None
+        Position of the labels' functional in `record.FUNCTIONALS`.
+    """
+
+    scalars: Tensor
+    vectors: Tensor
+    tensors: Tensor
+    weights: Tensor
+    start: Tensor
+    projectors: Tensor
+    targets: Tensor | None = None
+    bonds: tuple[Tensor, Tensor, Tensor] | None = None
+    scalar_only: Tensor | None = None
+    functional: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """(Cs, Cv, Ct)."""
+        return self.scalars.shape[-1], self.vectors.shape[-1], self.tensors.shape[-1]
+
+    @property
+    def edge_channels(self) -> tuple[int, int] | None:
+        """(Cbs, Cbv), or None without bonds."""
+        return None if self.bonds is None else (self.bonds[0].shape[-1], self.bonds[1].shape[-1])
+
+    def batch(self, crystals: Tensor) -> Packed:
+        """The crystals of these indices [b] as one batch, in this order."""
+        rows, crystal = _ranges(self.start, crystals)  # [n], [n]
+        edges = None
+        if self.bonds is not None:
+            bond_rows, receiver = _ranges(self.bonds[2], rows)
+            edges = (receiver, self.bonds[0][bond_rows], self.bonds[1][bond_rows])
+        return Packed(
+            self.scalars[rows], self.vectors[rows], self.tensors[rows], crystal, self.weights[rows], len(crystals),
+            self.projectors[crystals], edges, None if self.functional is None else self.functional[crystals],
+        )  # fmt: skip
+
+    def target_tensors(self, crystals: Tensor | None = None) -> Tensor:
+        """Dielectric tensors [b, K, 3, 3] of these crystals (default all)."""
+        return from_mandel(self.targets if crystals is None else self.targets[crystals])
+
+
+def build_set(features: Sequence[Features], records: Sequence[Record], target: str | Sequence[str] | None = None,
+              reduce: bool = True, scalars: bool = False) -> CrystalSet:  # fmt: skip
+    """Pack the features of crystals and the tensors of their records.
+
+    Parameters
+    ----------
+    features : sequence of Features
+        One crystal each, in the order of `records`.
+    records : sequence of Record
+    target : {"electronic", "ionic", "total"} or several of them, optional
+        None: without targets, for prediction.
+    reduce : bool
+        Keep one atom of each orbit; False keeps all.
+    scalars : bool
+        Take records that have scalars only, too, and keep the functional of the labels (for joint models).
+
+    Returns
+    -------
+    CrystalSet
+
+    Raises
+    ------
+    ValueError
+        When a record has no tensor of that name; the record is named.
+    """
+    targets = (target,) if isinstance(target, str) else tuple(target or ())
+    rows: dict[str, list[Tensor]] = {
+        "s": [],
+        "v": [],
+        "t": [],
+        "w": [],
+        "p": [],
+        "y": [],
+        "bs": [],
+        "bv": [],
+        "bn": [],
+    }
+    for feature, record in zip(features, records, strict=True):
+        keep, weights, projector = _orbit_weights(feature, record) if reduce else _all_atoms(feature)
+        packed = feature.pack()
+        for name, value in (("s", packed.scalars), ("v", packed.vectors), ("t", packed.tensors)):
+            rows[name].append(value[keep])
+        rows["w"].append(weights.to(packed.scalars))
+        rows["p"].append(projector.to(packed.scalars))
+        if packed.edges is not None:
+            order, counts = _bonds_of(packed.edges[0], keep, len(feature.scalars))
+            rows["bs"].append(packed.edges[1][order])
+            rows["bv"].append(packed.edges[2][order])
+            rows["bn"].append(counts)
+        if targets:
+            rows["y"].append(torch.stack([_label(record, t, scalars) for t in targets]).to(packed.scalars))  # [K, 6]
+    bonds = None
+    if rows["bs"]:
+        bonds = (torch.cat(rows["bs"]), torch.cat(rows["bv"]), _starts(torch.cat(rows["bn"])))
+    return CrystalSet(
+        torch.cat(rows["s"]), torch.cat(rows["v"]), torch.cat(rows["t"]), torch.cat(rows["w"]),
+        _starts(torch.tensor([len(w) for w in rows["w"]])), torch.stack(rows["p"]),
+        torch.stack(rows["y"]) if targets else None, bonds,
+        torch.tensor([r.eps_total is None for r in records]) if scalars else None,
+        torch.tensor([FUNCTIONALS.index(r.functional) if r.functional in FUNCTIONALS else 0 for r in records]) if scalars else None,
+    )  # fmt: skip
+
+
+def _label(record: Record, target: str, scalars: bool) -> Tensor:
+    """[6]: the record's tensor of a target, or, where that is allowed, its scalar on the diagonal."""
+    tensor = record.tensor(target)
+    if tensor is None and scalars and record.scalar(target) is not None:
+        tensor = record.scalar(target) * np.eye(3)
+    if tensor is None:
+        raise ValueError(f"record {record.id} ({record.formula}) has no {target} tensor: drop it before training")
+    return to_mandel(torch.tensor(tensor))
+
+
+def _orbit_weights(feature: Features, record: Record) -> tuple[Tensor, Tensor, Tensor]:
+    """Kept atoms [k], their weights [k], and the point group's projector [6, 6] of one crystal."""
+    try:
+        representative, rotations = orbits(record.structure, ORBIT_SYMPREC)
+    except ValueError:  # no symmetry found: nothing to leave out
+        return _all_atoms(feature)
+    index = torch.from_numpy(np.asarray(representative))
+    difference = (feature.scalars - feature.scalars[index]).abs().max()
+    if difference > ORBIT_TOLERANCE * feature.scalars.abs().max():
+        return _all_atoms(feature)
+    keep, counts = torch.unique(index, return_counts=True)
+    return keep, counts / len(index), group_projector(rotations)
+
+
+def _all_atoms(feature: Features) -> tuple[Tensor, Tensor, Tensor]:
+    n = len(feature.scalars)
+    return torch.arange(n), torch.full((n,), 1.0 / n, dtype=torch.float64), torch.eye(6, dtype=torch.float64)
+
+
+def group_projector(rotations: np.ndarray) -> Tensor:
+    """[6, 6]: mean over rotations [G, 3, 3] of T -> R T R^t, in Mandel's notation."""
+    r = torch.as_tensor(rotations, dtype=torch.float64)
+    basis = from_mandel(torch.eye(6, dtype=torch.float64))  # [6, 3, 3]
+    turned = torch.einsum("gia,mab,gjb->mij", r, basis, r) / len(r)
+    return to_mandel(turned).T  # column m: image of basis tensor m
+
+
+def _bonds_of(receiver: Tensor, keep: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Rows of the bonds that kept atoms receive, sorted by receiver, and how many each receives."""
+    position = torch.full((n,), -1)
+    position[keep] = torch.arange(len(keep))
+    mine = torch.nonzero(position[receiver] >= 0)[:, 0]
+    order = mine[torch.argsort(position[receiver[mine]], stable=True)]
+    return order, torch.bincount(position[receiver[mine]], minlength=len(keep))
+
+
+def _starts(counts: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+
+
+def _ranges(start: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows start[i]:start[i+1] for each i of `which`, one after the other, and the position in `which` of each row."""
+    counts = start[which + 1] - start[which]
+    owner = torch.repeat_interleave(torch.arange(len(which)), counts)
+    offset = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
+    return start[which][owner] + offset, owner

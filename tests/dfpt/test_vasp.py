@@ -1,0 +1,159 @@
+"""VASP: the inputs of the paper's Section 5.5, and runs read into records. The vasprun.xml files are made here."""
+
+import gzip
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
+
+from dtnet_core import dfpt
+from dtnet_core.crystals.record import record_from_dict, record_to_dict
+from dtnet_core.crystals.structures import InvalidStructureError
+from dtnet_core.data.loading import load_records
+from dtnet_core.dfpt.inputs import DFPTError
+
+
+def wurtzite_record():
+    return next(r for r in load_records("mini") if r.id == "BN-wurtzite")
+
+
+def rows(matrix, tag="v", indent="   "):
+    return "\n".join(f"{indent}<{tag}>" + " ".join(f"{x: .10f}" for x in row) + f"</{tag}>" for row in matrix)
+
+
+def structure_xml(structure, name):
+    return f"""<structure name="{name}">
+ <crystal><varray name="basis">
+{rows(structure.lattice.matrix)}
+ </varray><i name="volume"> {structure.volume:.6f} </i>
+ <varray name="rec_basis">
+{rows(structure.lattice.reciprocal_lattice_crystallographic.matrix)}
+ </varray></crystal>
+ <varray name="positions">
+{rows(structure.frac_coords)}
+ </varray></structure>"""
+
+
+def vasprun(record, steps=12, ionic=True, hubbard=False) -> str:
+    """A finished DFPT run (IBRION 8, LEPSILON) with the numbers of a record of the kit's own set."""
+    structure = record.structure
+    symbols = [s.specie.symbol for s in structure]
+    kinds = list(dict.fromkeys(symbols))
+    atoms = "".join(f"<rc><c>{s} </c><c> {kinds.index(s) + 1}</c></rc>" for s in symbols)
+    types = "".join(f"<rc><c> {symbols.count(k)}</c><c>{k} </c><c> 10.0</c><c> 4.0</c><c> PAW_PBE {k} 08Apr2002 </c></rc>" for k in kinds)
+    born = "".join("<set>\n" + rows(atom) + "\n</set>" for atom in record.meta["born_charges"])
+    squares = [-np.sign(f) * (f / 521.4709) ** 2 for f in record.meta["gamma_frequencies_cm1"]]
+    vectors = np.eye(3 * len(structure))
+    gap = record.meta["gap_ev"]
+    lattice_part = "" if not ionic else f"""
+ <varray name="epsilon_ion">
+{rows(record.eps_ionic)}
+ </varray>
+ <dynmat><varray name="hessian">
+{rows(np.diag(squares))}
+ </varray><v name="eigenvalues">{" ".join(f"{x:.8f}" for x in squares)}</v>
+ <varray name="eigenvectors">
+{rows(vectors)}
+ </varray></dynmat>"""
+    energies = [f'<i name="{name}"> -1.0 </i>' for name in ("e_fr_energy", "e_wo_entrp", "e_0_energy", "alphaZ")]
+    short, long = (f"<scstep><energy>{''.join(e)}</energy></scstep>" for e in (energies[:3], energies))
+    scf = long + short * (steps - 2) + long + short  # VASP writes all parts of the energy in the first and last step
+    incar = "".join(f'<i name="{k}" type="{t}">{v}</i>' for k, t, v in (
+        ("PREC", "string", "accurate"), ("IBRION", "int", 8), ("NSW", "int", 1), ("NELM", "int", 60),
+        ("EDIFF", "", 1e-7), ("LEPSILON", "logical", "T"), ("ISPIN", "int", 1), ("ISMEAR", "int", 0), ("SIGMA", "", 0.05),
+        ("ENMAX", "", 600.0), ("GGA", "string", "PE"), ("LDAU", "logical", "T" if hubbard else "F")))
+    return f"""<?xml version="1.0" encoding="ISO-8859-1"?>
+<modeling>
+<generator><i name="program" type="string">vasp </i><i name="version" type="string">6.4.2 </i></generator>
+<incar>{incar}</incar>
+<kpoints><generation param="Gamma"><v type="int" name="divisions"> 4 4 3 </v><v name="usershift"> 0.0 0.0 0.0 </v></generation>
+<varray name="kpointlist">{rows([[0, 0, 0]])}</varray><varray name="weights">{rows([[1.0]])}</varray></kpoints>
+<parameters>{incar}</parameters>
+<atominfo><atoms> {len(symbols)} </atoms><types> {len(kinds)} </types>
+<array name="atoms"><set>{atoms}</set></array><array name="atomtypes"><set>{types}</set></array></atominfo>
+{structure_xml(structure, "initialpos")}
+<calculation>
+{scf}
+{structure_xml(structure, "finalpos")}
+<varray name="forces">{rows(np.zeros((len(symbols), 3)))}</varray><varray name="stress">{rows(np.zeros((3, 3)))}</varray>
+<energy><i name="e_fr_energy"> -1.0 </i><i name="e_wo_entrp"> -1.0 </i><i name="e_0_energy"> -1.0 </i></energy>
+<eigenvalues><array><set><set comment="spin 1"><set comment="kpoint 1">
+<r> 0.0 1.0 </r><r> {gap} 0.0 </r></set></set></set></array></eigenvalues>
+<varray name="epsilon">
+{rows(record.eps_electronic)}
+</varray>{lattice_part}
+<array name="born_charges">{born}</array>
+</calculation>
+{structure_xml(structure, "finalpos")}
+</modeling>"""
+
+
+def test_inputs_are_those_of_the_paper(tmp_path):
+    structure = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Ni", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    structure = structure.get_primitive_structure()
+    folder = dfpt.write_vasp_inputs(structure, tmp_path / "NiO")
+    incar, points = Incar.from_file(folder / "INCAR"), Kpoints.from_file(folder / "KPOINTS")
+    wanted = {"ENCUT": 600, "ISMEAR": 0, "SIGMA": 0.05, "EDIFF": 1e-7, "LEPSILON": True, "IBRION": 8, "ALGO": "Fast"}
+    assert {k: incar[k] for k in wanted} == wanted and incar["PREC"] == "Accurate"
+    assert incar["LDAU"] and incar["LDAUU"][0] == pytest.approx(6.2)  # the Materials Project's U of nickel oxides
+    assert np.prod(points.kpts[0]) * len(structure) == pytest.approx(3000, rel=0.2)
+    assert (folder / "POTCAR.spec").read_text().split() == ["Ni_pv", "O"] and not (folder / "POTCAR").exists()
+    written = Poscar.from_file(folder / "POSCAR").structure
+    assert np.allclose(written.lattice.matrix, structure.lattice.matrix)  # same frame
+
+
+def test_inputs_of_a_bad_structure_are_refused(tmp_path):
+    disordered = Structure(Lattice.cubic(4), [{"Mg": 0.5, "Ca": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    with pytest.raises(InvalidStructureError, match="occup"):
+        dfpt.write_vasp_inputs(disordered, tmp_path / "x")
+    unknown = Structure(Lattice.cubic(9), ["Og"], [[0, 0, 0]])
+    with pytest.raises(DFPTError, match="Og"):
+        dfpt.write_vasp_inputs(unknown, tmp_path / "x")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_finished_run_becomes_the_record_it_was_made_from(tmp_path, compressed):
+    record = wurtzite_record()
+    path = tmp_path / "BN" / ("vasprun.xml.gz" if compressed else "vasprun.xml")
+    path.parent.mkdir()
+    text = vasprun(record).encode()
+    path.write_bytes(gzip.compress(text) if compressed else text)
+    found = dfpt.read_vasprun(path)
+    assert found.id == "BN" and found.flags == () and found.functional == "PBE" and found.code == "VASP 6.4.2"
+    for target in ("electronic", "ionic", "total"):
+        assert np.allclose(found.tensor(target), record.tensor(target), atol=1e-8)
+    assert np.allclose(found.structure.lattice.matrix, record.structure.lattice.matrix, atol=1e-8)
+    assert np.allclose(found.meta["born_charges"], record.meta["born_charges"])
+    assert np.allclose(found.meta["gamma_frequencies_cm1"], sorted(record.meta["gamma_frequencies_cm1"]), atol=0.1)
+    assert found.meta["gap_ev"] == pytest.approx(record.meta["gap_ev"])
+    assert found.meta["unchecked"] == ["acoustic-sum"]
+    again = record_from_dict(record_to_dict(found))
+    assert np.array_equal(again.eps_total, found.eps_total) and again.meta["born_charges"] == found.meta["born_charges"]
+
+
+def test_runs_with_faults_are_flagged(tmp_path):
+    record, path = wurtzite_record(), tmp_path / "vasprun.xml"
+    path.write_text(vasprun(record, steps=60))  # as many electronic steps as NELM allows
+    assert dfpt.read_vasprun(path).flags == ("not-converged",)
+    path.write_text(vasprun(record, ionic=False, hubbard=True))
+    found = dfpt.read_vasprun(path, "BN")
+    assert "incomplete" in found.flags and found.eps_total is None and found.functional == "PBE+U"
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    item = record_to_dict(record)
+    item["eps_electronic"] = (turn @ np.diag([4.0, 5.0, 6.0]) @ turn.T).tolist()
+    path.write_text(vasprun(record_from_dict(item)))
+    assert "asymmetric-tensor" in dfpt.read_vasprun(path).flags
+
+
+def test_broken_runs_are_refused(tmp_path):
+    record, path = wurtzite_record(), tmp_path / "vasprun.xml"
+    with pytest.raises(DFPTError, match="no such file"):
+        dfpt.read_vasprun(path)
+    text = vasprun(record)
+    path.write_text(text[: text.index("<calculation>") + 200])
+    with pytest.raises(DFPTError, match=r"vasprun\.xml is not a whole"):
+        dfpt.read_vasprun(path)
+    path.write_text(text.replace('name="epsilon"', 'name="something"'))
+    with pytest.raises(DFPTError, match="LEPSILON"):
+        dfpt.read_vasprun(path)

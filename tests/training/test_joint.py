@@ -1,0 +1,236 @@
+"""Several targets, several kinds of labels: physical outputs, the loss, what must not be trained on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from dtnet_core.base.results import load_results
+from dtnet_core.crystals.record import Record
+from dtnet_core.data.held_out import material_groups, without_relatives
+from dtnet_core.data.labels import load_auxiliary
+from dtnet_core.data.loading import load_clean
+from dtnet_core.data.splits import split_by_record
+from dtnet_core.encoder import encode
+from dtnet_core.ensemble import load_ensemble
+from dtnet_core.features import from_mandel, to_mandel
+from dtnet_core.layers import ChannelDropout
+from dtnet_core.links import inverse_softplus, spectral_softplus
+from dtnet_core.metrics import mae_ten
+from dtnet_core.potentials.registry import load_encoder
+from dtnet_core.readout import DTNet, DTNetConfig
+from dtnet_core.training import joint, search
+from dtnet_core.training.calibration import calibrate, spread_ratios
+from dtnet_core.training.fit import TrainConfig, joint_errors
+from dtnet_core.training.joint import Recipe, Task, run_joint
+from dtnet_core.training.search import validate
+from dtnet_core.training.ship import SHIPPED_SEED, ship
+from tests.conftest import CRYSTALS, random_rotation, turn
+from tests.test_readout import random_features
+
+
+def test_spectral_softplus_turns_and_has_a_gradient_where_eigenvalues_coincide():
+    q = torch.from_numpy(random_rotation(3))
+    for values in ([1.0, 1.0, 1.0], [-2.0, 0.5, 0.5], [-1.0, 0.3, 4.0], [0.5, 0.5 + 1e-9, 2.0]):
+        values = torch.tensor(values, dtype=torch.float64)
+        tensor = (q @ torch.diag(values) @ q.T).requires_grad_(True)
+        image = spectral_softplus(tensor)
+        expected = q @ torch.diag(torch.nn.functional.softplus(values)) @ q.T
+        torch.testing.assert_close(image, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(torch.diag(inverse_softplus(torch.nn.functional.softplus(values))), torch.diag(values))
+        symmetric = lambda six: spectral_softplus(from_mandel(six))  # noqa: E731
+        assert torch.autograd.gradcheck(symmetric, to_mandel(tensor.detach()).requires_grad_(True), eps=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("link", ["clip", "softplus"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_joint_network_is_equivariant_and_physical(dtype, link):
+    """Encoder and readout together, with every option of a joint model."""
+    encoder = load_encoder("7net-0")
+    crystals = [make() for make in CRYSTALS.values()]
+    q = -random_rotation(4)
+    torch.manual_seed(0)
+    before = encode(encoder, crystals, 4)
+    config = DTNetConfig(before.channels, width=(24, 12, 8), outputs=2, link=link, functionals=2, input_dropout=0.1)
+    network = DTNet(config).to(dtype).eval()
+    torch.nn.init.normal_(network.functional.weight)
+    network.fit_scales(before.pack(), torch.eye(3).expand(4, 2, 3, 3) * torch.tensor([2.0, 8.0, 5.0, 3.0]).view(4, 1, 1, 1))
+    cast = lambda f: type(f)(*(x.to(dtype) for x in (f.scalars, f.vectors, f.tensors)), f.n_atoms)  # noqa: E731
+    with torch.no_grad():
+        tensors = network(cast(before)).numpy()  # [4, 2, 3, 3]
+        turned = network(cast(encode(encoder, [turn(c, q) for c in crystals], 4))).numpy()
+    np.testing.assert_allclose(turned, q @ tensors @ q.T, atol=3e-5 * np.abs(tensors).max())  # the encoder's float32
+    eigenvalues = np.linalg.eigvalsh(tensors)
+    assert (eigenvalues[:, 0] >= 1 - 1e-5).all() and (eigenvalues[:, 1] >= -1e-5).all()
+    assert np.ptp(eigenvalues[1:], axis=-1).min() > 1e-3
+
+
+def test_functionals_are_told_apart_and_none_is_the_first():
+    features = random_features(edges=None)
+    network = DTNet(DTNetConfig(features.channels, functionals=2, outputs=2)).double().eval()
+    torch.nn.init.normal_(network.functional.weight)  # as after training, when no shift is zero
+    first, mixed = (network(replace(features.pack(), functional=torch.tensor(which))) for which in ([0, 0, 0], [0, 1, 1]))
+    torch.testing.assert_close(network(features), first)
+    torch.testing.assert_close(mixed[0], first[0])
+    assert (mixed - first).abs().amin((1, 2, 3))[0] == 0 and (mixed - first).abs().amax((1, 2, 3))[1:].min() > 1e-6
+
+
+def test_a_folder_without_further_labels_trains_on_the_benchmark_alone(tmp_path):
+    with pytest.warns(UserWarning, match="labels") as caught:
+        assert load_auxiliary([], tmp_path) == []
+    assert [str(w.message).split(".json")[0] for w in caught] == ["no pbesol_tensors", "no mp_scalars"]
+
+
+def test_channel_dropout_keeps_directions_and_the_mean():
+    torch.manual_seed(0)
+    layer = ChannelDropout(0.25)
+    s, v, t = layer(torch.ones(500, 90), torch.ones(500, 3, 40), torch.ones(500, 6, 30))
+    for x in (s, v, t):
+        assert abs(x.mean() - 1) < 0.02 and abs((x == 0).float().mean() - 0.25) < 0.02
+    assert (v.std(1) == 0).all() and (t.std(1) == 0).all()
+    assert layer.eval()(s)[0] is s
+
+
+def test_loss_of_a_tensor_and_of_a_scalar():
+    g = np.random.default_rng(0)
+    a, b = (x + x.swapaxes(-1, -2) for x in g.normal(size=(2, 5, 2, 3, 3)))
+    mandel = [to_mandel(torch.from_numpy(x)) for x in (a, b)]
+    errors = joint_errors(*mandel, torch.tensor([False, False, False, True, True])).numpy()
+    for k, (x, y) in enumerate([(a[:, 0], b[:, 0]), (a[:, 1], b[:, 1]), (a.sum(1), b.sum(1))]):
+        assert errors[:3, k].mean() == pytest.approx(mae_ten(y[:3], x[:3]))
+        mean = [np.trace(z[3:], axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3) for z in (x, y)]
+        assert errors[3:, k].mean() == pytest.approx(mae_ten(*mean))
+
+
+def test_same_material_found_in_any_cell_and_not_trained_on():
+    halite = lambda a: Structure.from_spacegroup(225, Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])  # noqa: E731
+    cesium_type = Structure(Lattice.cubic(3.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    other_functional = turn(halite(5.7).get_primitive_structure(), random_rotation(1))
+    structures = {"a": halite(5.64), "b": cesium_type, "c": other_functional, "d": CRYSTALS["cubic"](), "e": CRYSTALS["chiral"]()}
+    records = [Record(k, s, s.composition.reduced_formula, mp_id="mp-1" if k in "de" else None) for k, s in structures.items()]
+    records.append(Record("f", CRYSTALS["cubic"]() * (1, 1, 2), "MgO", mp_id="mp-2"))
+    group = material_groups(records)
+    same = group[:, None] == group[None]
+    expected = np.eye(6, dtype=bool)
+    for i, j in ((0, 2), (3, 5)):
+        expected[i, j] = expected[j, i] = True
+    assert (same == expected).all()
+    assert without_relatives(np.array([2, 3, 4, 5]), np.array([0, 1]), group).tolist() == [3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A tiny recipe among the named ones, and a cache for its features and runs."""
+    recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), False, TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(joint.RECIPES, "small", recipe)
+        yield recipe, tmp_path_factory.mktemp("cache")
+
+
+def test_joint_runs_end_to_end_and_ships(small, tmp_path, crystals):
+    recipe, cache = small
+    results = tmp_path / "results.json"
+    runs = run_joint("small", [0, 1], profile="mini", results=results, cache_dir=cache, progress=False)
+    assert [(r["seed"], r["target"]) for r in runs] == [(s, t) for s in (0, 1) for t in ("electronic", "ionic", "total")]
+    assert load_results(results) == sorted(runs, key=lambda r: (r["target"], r["seed"]))
+    assert run_joint("small", [0, 1], profile="mini", results=results, cache_dir=cache, progress=False) == runs  # stored
+    for run in runs:
+        assert run["mae_ten"] <= np.mean(run["members_mae_ten"]) + 1e-9  # a mean is no worse than its members are on average
+        assert len(run["members"]) == 3 and run["by_system"]["all"]["n"] == run["n_test"]
+    records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, False, tmp_path / "figures")
+    assert [r["target"] for r in records] == ["electronic", "ionic", "total"]
+    assert (tmp_path / "figures" / "parity_small_total.png").exists()
+    for record in records:
+        assert record["coverage"] == sorted(record["coverage"]) and record["coverage"][0] >= 0 and record["coverage"][-1] <= 1
+
+    task = joint.load_task(recipe, "mini", cache_dir=cache, progress=False)
+    rows = task.split(0)["test"]
+    total = load_ensemble("total", "small", tmp_path / "weights").predict([task.records[i].structure for i in rows], cache)
+    reference = np.array([task.records[i].eps_total for i in rows])
+    assert mae_ten(reference, total.tensors) == pytest.approx(runs[2]["mae_ten"], rel=1e-5)  # what ships is what was tested
+    parts = [load_ensemble(t, "small", tmp_path / "weights").predict(crystals, cache) for t in ("electronic", "ionic", "total")]
+    np.testing.assert_allclose(parts[0].tensors + parts[1].tensors, parts[2].tensors, atol=1e-6)
+    q = -random_rotation(11)
+    turned = load_ensemble("total", "small", tmp_path / "weights").predict([turn(c, q) for c in crystals], cache)
+    np.testing.assert_allclose(turned.tensors, q @ parts[2].tensors @ q.T, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(turned.std, parts[2].std, rtol=1e-3)
+    assert (parts[2].std > 0).all() and (parts[2].wide >= parts[2].std).all()
+    with pytest.raises(ValueError, match="has small"):
+        load_ensemble("total", "large", tmp_path / "weights")
+    with pytest.raises(ValueError, match="electronic, ionic, total"):
+        load_ensemble("magnetic", "small", tmp_path / "weights")
+    (tmp_path / "weights" / "small" / "2.safetensors").unlink()
+    with pytest.raises(ValueError, match="3 networks were calibrated, 2 are there"):
+        load_ensemble("total", "small", tmp_path / "weights")
+
+
+def test_no_relative_of_a_held_out_crystal_is_trained_on(small):
+    """Also not of the auxiliary records, in any cell, nor within the benchmark."""
+    recipe, cache = small
+    task = joint.load_task(recipe, "mini", cache_dir=cache, progress=False)
+    copies = [replace(r, id=f"copy-{r.id}", structure=r.structure * (1, 1, 2), eps_total=None) for r in task.records[:40]]
+    together = replace(task, records=[*task.records, *copies], group=material_groups([*task.records, *copies]))
+    for seed in range(3):
+        split = together.split(seed)
+        held_out = {together.group[i] for part in ("val", "test") for i in split[part]}
+        assert not held_out & {together.group[i] for i in split["train"]}
+        assert max(*split["val"], *split["test"]) < task.n_benchmark
+        n_copies = (split["train"] >= task.n_benchmark).sum()
+        assert 20 < n_copies == 40 - sum(i < 40 for part in ("val", "test") for i in split[part])
+
+
+def test_intervals_keep_their_promise_on_new_crystals():
+    g = np.random.default_rng(0)
+    truth = np.eye(3) * g.uniform(2, 20, (4000, 1, 1))
+    sigma = 0.05 * truth * g.lognormal(0, 0.7, (4000, 1, 1))
+    centre = truth + np.eye(3) * g.laplace(0, 1, (4000, 1, 1)) * sigma
+    members = np.stack([centre + np.eye(3) * g.normal(0, 1, (4000, 1, 1)) * sigma for _ in range(4)])
+    fitted = calibrate(members[:, :2000], truth[:2000])
+    ratios = spread_ratios(members[:, 2000:], truth[2000:], fitted["base"])
+    for level in (0.68, 0.9):
+        assert (ratios <= fitted[str(level)]).mean() == pytest.approx(level, abs=0.03)
+
+
+def test_roads_are_judged_by_validation_crystals_only(small, monkeypatch):
+    recipe, cache = small
+    task = joint.load_task(recipe, "mini", cache_dir=cache, progress=False)
+    seen = []
+    whole = Task.split
+
+    def watched(self, *arguments):
+        found = whole(self, *arguments)
+        seen.append(found)
+        return found
+
+    monkeypatch.setattr(Task, "split", watched)
+    scores = validate(search.changed(recipe, max_epochs=2, dropout=0.1), task, (0, 1), cache, progress=False)
+    assert all(len(v) == 2 and np.isfinite(v).all() for v in scores.values())
+    assert [sorted(s) for s in seen] == [["train", "val"]] * 2  # the test crystals were put away
+    for changes in search.ROADS.values():
+        road = search.changed(search.PLAIN, **changes)
+        DTNet(DTNetConfig((8, 4, 2), outputs=2, **road.options))
+        assert all(changes[k] in (getattr(road, k, None), getattr(road.train, k, None), road.options.get(k)) for k in changes)
+
+
+@pytest.mark.parametrize("variant", ["default", "best"])
+def test_the_shipped_files_are_the_networks_that_were_tested(variant):
+    """Errors of the files on the test crystals of their split, against the stored record; needs the full data."""
+    try:
+        records = load_clean("full")[0]
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    recipe = joint.RECIPES[variant]
+    try:
+        for part in recipe.features.split("+"):
+            load_encoder(part.split(":")[0])
+    except (ImportError, FileNotFoundError) as error:
+        pytest.skip(str(error))
+    rows = split_by_record([r.id for r in records], SHIPPED_SEED)["test"]
+    stored = load_results(Path(__file__).resolve().parents[2] / "data/results/tensors.json")
+    wanted = joint._identity(recipe, "total", "record", SHIPPED_SEED, "full").items()
+    (run,) = [r for r in stored if wanted <= r.items()]
+    found = load_ensemble("total", variant).predict([records[i].structure for i in rows], progress=False)
+    assert mae_ten(np.array([records[i].eps_total for i in rows]), found.tensors) == pytest.approx(run["mae_ten"], rel=1e-4)
