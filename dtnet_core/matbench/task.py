@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Composition, Structure
 
-from ..data import DataFileError, data_sha256, load_clean, read_json, resolve_data_dir
-from ..labels import material_groups, without_relatives
-from ..record import Record
-from ..structures import structure_from_dict
+from ..base.files import DataFileError, read_json
+from ..crystals.record import Record
+from ..crystals.structures import structure_from_dict
+from ..data.held_out import material_groups, without_relatives
+from ..data.loading import data_sha256, load_clean, resolve_data_dir
 
 NAME = "matbench_dielectric"
 FOLD_SEED = 18012019
@@ -231,7 +232,7 @@ def _joined_row(item: Mapping, file: str, position: int) -> Row:
 def without_test_labels(outside: Sequence[Record], test: Sequence[Row]) -> list[Record]:
     """Of records with labels from elsewhere those that are no material of the test rows.
 
-    A record goes when its formula is a test row's and their structures match (`labels.material_groups`), and for its
+    A record goes when its formula is a test row's and their structures match (`held_out.material_groups`), and for its
     formula alone when the row has no structure or one that may be another polymorph's (tiers B and C).
     """
     doubtful = {row.formula for row in test if row.structure is None or row.tier not in _CERTAIN}

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from pymatgen.core import Element, Structure
 
-from ..cleaning import SUPPORTED_ELEMENTS
-from ..labels import material_groups
+from ..crystals.record import Record
+from ..data.cleaning import SUPPORTED_ELEMENTS
+from ..data.held_out import material_groups
 from ..metrics import anisotropy_ratio, figure_of_merit
-from ..record import Record
 
 TASKS = ("figure of merit", "anisotropy")
 ACQUISITIONS = ("ucb", "greedy", "uncertainty", "random")
@@ -69,7 +69,7 @@ def select_candidates(records: Sequence[Record], known: Sequence[Record] = (), m
     records : sequence of Record
         With ``energy_above_hull_ev`` and a gap (`band_gap`) among their `meta`.
     known : sequence of Record
-        With labels; a candidate is none of their materials, by id or by `labels.material_groups`.
+        With labels; a candidate is none of their materials, by id or by `held_out.material_groups`.
     max_hull : float, optional
         Largest energy above the convex hull in eV/atom; None: hypothetical crystals, which have none.
     min_gap : float, optional
