@@ -9,6 +9,7 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from dtnet_core.crystals.record import TARGETS
+from dtnet_core.data.comparison import percent
 from dtnet_core.data.loading import load_records, save_records
 from dtnet_core.dfpt import studies
 from dtnet_core.dfpt.__main__ import main
@@ -45,7 +46,7 @@ def test_the_same_crystals_are_found_and_compared_along_their_axes(other_databas
     for pair in pairs.values():
         assert pair["volume_percent"] == pytest.approx(3.0, abs=0.05)
         for part in ("electronic", "total"):
-            assert np.allclose(studies.percent([pair], part), 100 * (1 / 1.02 - 1), atol=0.05)
+            assert np.allclose(percent([pair], part), 100 * (1 / 1.02 - 1), atol=0.05)
     assert found["commit"] and "electronic" in capsys.readouterr().out
     assert {m["id"] for m in found["measured"]} >= {"MgO-rocksalt", "NaCl-rocksalt"}
     figures.save(figures.dfpt_parity(found["crystals"]), other_database / "a")

@@ -14,7 +14,7 @@ from pymatgen.core import Lattice, Structure
 from dtnet_core.crystals.structures import InvalidStructureError
 from dtnet_core.encoder import Encoder, encode
 from dtnet_core.features import split_crystals
-from dtnet_core.potentials import open_encoder as open_weights
+from dtnet_core.potentials import packages
 from dtnet_core.potentials.nequix import NEQUIX_FILES, read_nequix_file
 from dtnet_core.potentials.packages import files_version, find_weights, import_bare
 from dtnet_core.potentials.registry import load_encoder
@@ -299,6 +299,6 @@ def test_imports_a_file_without_its_package(monkeypatch, tmp_path):
 
 
 def test_missing_package_names_the_command(monkeypatch):
-    monkeypatch.setitem(open_weights._SOURCES, "no_such_package", ("no_such_package==1.0", "", ""))
+    monkeypatch.setitem(packages._SOURCES, "no_such_package", ("no_such_package==1.0", "", ""))
     with pytest.raises(ImportError, match=r"not installed: pip install --no-deps no_such_package==1.0"):
         import_bare("no_such_package", ["model"])

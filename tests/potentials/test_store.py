@@ -70,8 +70,8 @@ def test_a_killed_run_goes_on(tmp_path, crystals):
     """Kill the encoding after its first shard; what it wrote is whole and not computed again."""
     program = (
         "import os, signal, sys\n"
-        "from dtnet_core import store as module\n"
-        "from dtnet_core.encoder import load_encoder\n"
+        "from dtnet_core.potentials import store as module\n"
+        "from dtnet_core.potentials.registry import load_encoder\n"
         "from tests.conftest import CRYSTALS\n"
         "module.ATOMS_PER_SHARD = 4\n"
         "write = module.FeatureStore._write\n"

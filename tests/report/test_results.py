@@ -14,6 +14,7 @@ import pytest
 
 from dtnet_core.base import results as r
 from dtnet_core.report import tables as t
+from dtnet_core.report.documents import markdown_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE2 = json.loads((ROOT / "data" / "paper" / "table2.json").read_text())
@@ -74,7 +75,7 @@ def test_bad_files_and_records_are_refused_and_kept(tmp_path):
 def test_processes_that_write_at_once_lose_nothing(tmp_path):
     path = tmp_path / "tensors.json"
     code = (
-        "import sys; from dtnet_core.results import append_result\n"
+        "import sys; from dtnet_core.base.results import append_result\n"
         "for seed in range(15):\n"
         "    append_result(sys.argv[1], dict(target='total', model=sys.argv[2], seed=seed))"
     )
@@ -157,6 +158,6 @@ def test_commit_of_clean_changed_and_foreign_folders(tmp_path):
 
 
 def test_markdown_files_show_what_the_results_files_hold():
-    for (name, mark), table in t.markdown_blocks().items():
+    for (name, mark), table in markdown_blocks().items():
         shown = (ROOT / name).read_text().split(f"<!-- {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
-        assert shown.strip() == table, "run: python -m dtnet_core.tables"
+        assert shown.strip() == table, "run: dtnet results tables"

@@ -105,22 +105,6 @@ def test_loss_of_a_tensor_and_of_a_scalar():
         assert errors[3:, k].mean() == pytest.approx(mae_ten(*mean))
 
 
-def test_same_material_found_in_any_cell_and_not_trained_on():
-    halite = lambda a: Structure.from_spacegroup(225, Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])  # noqa: E731
-    cesium_type = Structure(Lattice.cubic(3.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    other_functional = turn(halite(5.7).get_primitive_structure(), random_rotation(1))
-    structures = {"a": halite(5.64), "b": cesium_type, "c": other_functional, "d": CRYSTALS["cubic"](), "e": CRYSTALS["chiral"]()}
-    records = [Record(k, s, s.composition.reduced_formula, mp_id="mp-1" if k in "de" else None) for k, s in structures.items()]
-    records.append(Record("f", CRYSTALS["cubic"]() * (1, 1, 2), "MgO", mp_id="mp-2"))
-    group = material_groups(records)
-    same = group[:, None] == group[None]
-    expected = np.eye(6, dtype=bool)
-    for i, j in ((0, 2), (3, 5)):
-        expected[i, j] = expected[j, i] = True
-    assert (same == expected).all()
-    assert without_relatives(np.array([2, 3, 4, 5]), np.array([0, 1]), group).tolist() == [3, 4, 5]
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A tiny recipe among the named ones, and a cache for its features and runs."""
@@ -140,9 +124,10 @@ def test_joint_runs_end_to_end_and_ships(small, tmp_path, crystals):
     for run in runs:
         assert run["mae_ten"] <= np.mean(run["members_mae_ten"]) + 1e-9  # a mean is no worse than its members are on average
         assert len(run["members"]) == 3 and run["by_system"]["all"]["n"] == run["n_test"]
-    records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, False, tmp_path / "figures")
+    drawn = []
+    records = ship("small", [0, 1], tmp_path / "calibration.json", tmp_path / "weights", "mini", cache, False, lambda *shown: drawn.append(shown))
     assert [r["target"] for r in records] == ["electronic", "ionic", "total"]
-    assert (tmp_path / "figures" / "parity_small_total.png").exists()
+    assert [target for target, *_ in drawn] == ["electronic", "ionic", "total"] and all(a.shape == b.shape for _, a, b in drawn)
     for record in records:
         assert record["coverage"] == sorted(record["coverage"]) and record["coverage"][0] >= 0 and record["coverage"][-1] <= 1
 
