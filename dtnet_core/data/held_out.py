@@ -86,13 +86,13 @@ def material_groups(records: Sequence[Record]) -> np.ndarray:
 def near_twins(records: Sequence[Record], cache_dir: str | Path | None = None, progress: bool = True) -> list[tuple[int, int]]:
     """Pairs of positions that are the same material but for a looser rule, or nearly so for a potential.
 
-    Same formula, and either the StructureMatcher's tolerances half as wide again (cells of any size), or mean scalars of
+    Same formula, and either the StructureMatcher with wider tolerances (cells of any size; still too narrow for rocksalt and zincblende), or mean scalars of
     `TWIN_FEATURES` nearer than `TWIN_DISTANCE`.
     """
     found = compute_features(TWIN_FEATURES, [r.structure for r in records], False, cache_dir, progress)
     means = np.stack([f.scalars.double().mean(0).numpy() for f in found])  # [B, C]
     means /= np.maximum(means.std(0), 1e-12)
-    matcher = StructureMatcher(ltol=0.3, stol=0.45, angle_tol=7.5, primitive_cell=True, scale=True)
+    matcher = StructureMatcher(ltol=0.3, stol=0.4, angle_tol=7.5, primitive_cell=True, scale=True)
     twins = []
     for i, j in _pairs(records):
         near = np.sqrt(np.square(means[i] - means[j]).mean()) < TWIN_DISTANCE

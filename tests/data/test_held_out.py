@@ -62,7 +62,7 @@ def test_a_split_keeps_materials_and_formulas_apart():
 def test_near_twins_are_found_by_a_looser_rule_or_by_their_features(tmp_path):
     """Zinc oxide distorted beyond the matcher's default tolerances, and in another polytype; rocksalt is neither."""
     wurtzite = CRYSTALS["hexagonal"]()
-    stretched = Structure(wurtzite.lattice, wurtzite.species, wurtzite.frac_coords + [[0.2, 0, 0], [0, 0, 0], [0, 0, -0.2], [0, 0, 0]])
+    stretched = Structure(wurtzite.lattice, wurtzite.species, wurtzite.frac_coords + np.array([[0.2, 0, 0], [0, 0, 0], [0, 0, -0.2], [0, 0, 0]]))
     blende = Structure.from_spacegroup(216, Lattice.cubic(4.58), ["Zn", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
     rocksalt = Structure.from_spacegroup(225, Lattice.cubic(4.28), ["Zn", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     records = [record(str(i), s) for i, s in enumerate([wurtzite, stretched, blende, rocksalt, CRYSTALS["cubic"]()])]

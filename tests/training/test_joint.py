@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.results import load_results
-from dtnet_core.crystals.record import Record
-from dtnet_core.data.held_out import material_groups, without_relatives
+from dtnet_core.data.held_out import material_groups
 from dtnet_core.data.labels import load_auxiliary
 from dtnet_core.data.loading import load_clean
 from dtnet_core.data.splits import split_by_record
