@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,9 +38,10 @@ def load_network(path: str | Path) -> tuple[DTNet, dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        config = json.loads(metadata.pop("config"))
+        config: dict[str, Any] = json.loads(metadata.pop("config"))
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a DTNet checkpoint ({error})") from error
-    network = DTNet(DTNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+    shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    network = DTNet(DTNetConfig(**shape))
     network.load_state_dict(state)
     return network.eval(), metadata

@@ -124,7 +124,8 @@ class Ensemble:
         ]
         members = np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)[:, :, TARGETS.index(self.target)]
         spread = raw_spread(members, self.calibration["base"])
-        return Prediction(members.mean(0), *(self.calibration[str(c)] * spread for c in COVERAGES), members)
+        std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
+        return Prediction(members.mean(0), std, wide, members)
 
 
 def load_ensemble(target: str = "total", variant: str = "default", folder: str | Path | None = None) -> Ensemble:

@@ -76,11 +76,16 @@ class Features:
         return self.scalars.shape[1], self.vectors.shape[1], self.tensors.shape[1]
 
     @property
+    def bonds(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Index [2, E], scalars [E, Cbs] and vectors [E, Cbv, 3] of the bonds, or None without bonds."""
+        if self.edge_index is None or self.edge_scalars is None or self.edge_vectors is None:
+            return None
+        return self.edge_index, self.edge_scalars, self.edge_vectors
+
+    @property
     def edge_channels(self) -> tuple[int, int] | None:
         """(Cbs, Cbv), or None without bonds."""
-        if self.edge_scalars is None or self.edge_vectors is None:
-            return None
-        return self.edge_scalars.shape[1], self.edge_vectors.shape[1]
+        return None if self.bonds is None else (self.bonds[1].shape[1], self.bonds[2].shape[1])
 
     def to(self, *args, **kwargs) -> Features:
         """Move or cast the floating-point parts, as torch.Tensor.to; indices only move."""
@@ -102,8 +107,9 @@ class Features:
         crystal = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)  # [N]
         weights = (1.0 / counts.to(self.scalars)).repeat_interleave(counts)  # [N]
         edges = None
-        if self.edge_channels is not None:
-            edges = (self.edge_index[1], self.edge_scalars, self.edge_vectors.transpose(1, 2).contiguous())
+        if self.bonds is not None:
+            index, b_s, b_v = self.bonds
+            edges = (index[1], b_s, b_v.transpose(1, 2).contiguous())
         return Packed(
             self.scalars,
             self.vectors.transpose(1, 2).contiguous(),  # [N, 3, Cv]
@@ -160,58 +166,42 @@ def concatenate_channels(parts: Sequence[Features]) -> Features:
             raise ValueError(
                 f"crystals differ: {first.n_atoms.tolist()[:5]}... and {part.n_atoms.tolist()[:5]}... atoms"
             )
-    bonded = [p for p in parts if p.edge_index is not None]
-    for part in bonded[1:]:
-        if not torch.equal(part.edge_index, bonded[0].edge_index):
+    bonded = [p.bonds for p in parts if p.bonds is not None]
+    for index, _, _ in bonded[1:]:
+        if not torch.equal(index, bonded[0][0]):
             raise ValueError(
                 "bonds differ between the parts (other cutoffs?): drop them with without_bonds()"
             )
-    edge = {}
-    if bonded:
-        edge = {
-            "edge_index": bonded[0].edge_index,
-            "edge_scalars": torch.cat([p.edge_scalars for p in bonded], 1),
-            "edge_vectors": torch.cat([p.edge_vectors for p in bonded], 1),
-        }
+    edges = (bonded[0][0], *(torch.cat([b[k] for b in bonded], 1) for k in (1, 2))) if bonded else (None, None, None)
     scalars, vectors, tensors = (
         torch.cat([getattr(p, k) for p in parts], 1) for k in ("scalars", "vectors", "tensors")
     )
-    return Features(scalars, vectors, tensors, first.n_atoms, **edge)
+    return Features(scalars, vectors, tensors, first.n_atoms, *edges)
 
 
 def concatenate_crystals(parts: Sequence[Features]) -> Features:
     """One batch out of several batches with the same channels."""
-    values = {
-        name: torch.cat([getattr(p, name) for p in parts])
-        for name in ("scalars", "vectors", "tensors", "n_atoms")
-    }
-    if all(p.edge_index is not None for p in parts):
-        starts = [0]
-        for part in parts:
-            starts.append(starts[-1] + len(part.scalars))
-        values["edge_index"] = torch.cat(
-            [p.edge_index + start for p, start in zip(parts, starts, strict=False)], 1
-        )
-        values["edge_scalars"] = torch.cat([p.edge_scalars for p in parts])
-        values["edge_vectors"] = torch.cat([p.edge_vectors for p in parts])
-    return Features(**values)
+    scalars, vectors, tensors, n_atoms = (torch.cat([getattr(p, k) for p in parts]) for k in ("scalars", "vectors", "tensors", "n_atoms"))
+    bonded = [p.bonds for p in parts if p.bonds is not None]
+    if len(bonded) < len(parts):
+        return Features(scalars, vectors, tensors, n_atoms)
+    starts = torch.tensor([0, *(len(p.scalars) for p in parts)]).cumsum(0).tolist()
+    index = torch.cat([b[0] + start for b, start in zip(bonded, starts, strict=False)], 1)
+    return Features(scalars, vectors, tensors, n_atoms, index, *(torch.cat([b[k] for b in bonded]) for k in (1, 2)))
 
 
 def split_crystals(features: Features) -> list[Features]:
     """The batch as one Features per crystal (views where possible)."""
     counts = features.n_atoms.tolist()
     atoms = [torch.split(getattr(features, k), counts) for k in ("scalars", "vectors", "tensors")]
-    edges: list[dict] = [{} for _ in counts]
-    if features.edge_index is not None:
+    edges: list[tuple[Tensor, ...]] = [() for _ in counts]
+    if features.bonds is not None:
+        index, b_s, b_v = features.bonds
         starts = torch.tensor([0, *counts]).cumsum(0)
-        crystal = torch.bucketize(features.edge_index[1], starts[1:], right=True)  # [E]
+        crystal = torch.bucketize(index[1], starts[1:], right=True)  # [E]
         for i in range(len(counts)):
             mine = crystal == i
-            edges[i] = {
-                "edge_index": features.edge_index[:, mine] - starts[i],
-                "edge_scalars": features.edge_scalars[mine],
-                "edge_vectors": features.edge_vectors[mine],
-            }
+            edges[i] = (index[:, mine] - starts[i], b_s[mine], b_v[mine])
     return [
-        Features(s, v, t, torch.tensor([n]), **e) for s, v, t, n, e in zip(*atoms, counts, edges, strict=True)
+        Features(s, v, t, torch.tensor([n]), *e) for s, v, t, n, e in zip(*atoms, counts, edges, strict=True)
     ]

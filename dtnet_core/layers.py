@@ -73,14 +73,18 @@ class Dropout(nn.Module):
         return x * (keep * (256 / (256 - self.dropped))).to(x.dtype)
 
 
-class ChannelDropout(Dropout):
+class ChannelDropout(nn.Module):
     """Dropout of channels: single scalars, whole vectors, whole tensors, so that nothing loses its direction."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.single = Dropout(rate)
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, ...]:
         """Each [N, ..., C]: every atom and channel kept or left out."""
-        if not self.training or self.dropped == 0:
+        if not self.training or self.single.dropped == 0:
             return parts
-        masks = [super(ChannelDropout, self).forward(x.new_ones(len(x), *[1] * (x.dim() - 2), x.shape[-1])) for x in parts]
+        masks = [self.single(x.new_ones(len(x), *[1] * (x.dim() - 2), x.shape[-1])) for x in parts]
         return tuple(x * mask for x, mask in zip(parts, masks, strict=True))
 
 
@@ -91,11 +95,11 @@ class FunctionalShift(nn.Embedding):
         super().reset_parameters()  # its random numbers keep runs of a seed what they were
         nn.init.zeros_(self.weight)
 
-    def forward(self, packed: Packed) -> Tensor:
+    def of_atoms(self, packed: Packed) -> Tensor:
         """[N, C]: the shift of each atom; of the first functional where the batch names none."""
         which = packed.functional
         which = torch.zeros_like(packed.crystal[:1]).expand(packed.n_crystals) if which is None else which  # [B]
-        return super().forward(which)[packed.crystal]
+        return self(which)[packed.crystal]
 
 
 class MLP(nn.Sequential):

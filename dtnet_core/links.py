@@ -1,4 +1,4 @@
-"""From what a network gives to dielectric tensors: units of the training set, and eigenvalues above a floor.
+"""Between a network and the world: units of the training set, and eigenvalues above a floor.
 
 A function of the eigenvalues turns with the tensor, so it keeps a model O(3)-equivariant; it keeps a dielectric
 tensor physical (electronic eigenvalues above 1, ionic ones above 0), whatever the network says.
@@ -9,40 +9,111 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from .features import from_mandel, to_mandel
+from .features import Packed, from_mandel, to_mandel
 
 LINKS = ("linear", "clip", "softplus")
 
 _NEAR = 1e-3  # eigenvalues closer than this count as equal
 
 
-def apply_link(six: Tensor, mean: Tensor, scale: Tensor, floors: Sequence[float], link: str, training: bool) -> Tensor:
-    """Tensors of K outputs in a network's units -> dielectric tensors, both [B, K, 6] in Mandel's notation.
+Bonds = tuple[Tensor, Tensor, Tensor]
+"""Receiver [E], scalars [E, Cbs], vectors [E, 3, Cbv]."""
+
+
+class Units(nn.Module):
+    """The units of a network: features divided by one number a channel, tensors in units of the training set's spread.
+
+    So a network starts from the training set's typical isotropic tensor instead of from zero.
 
     Parameters
     ----------
-    six : Tensor, [B, K, 6]
-        Zero stands for the isotropic tensor `mean`, one for `scale` more.
-    mean, scale : Tensor, [K]
+    channels : (Cs, Cv, Ct)
+    edge_channels : (Cbs, Cbv) or None
+    outputs : int
+        Tensors predicted at once, K.
+    link : {"linear", "clip", "softplus"}
+        What keeps eigenvalues above their floors: nothing; the nearest tensor above it, when not training; a smooth function
+        of them, always.
     floors : sequence of K float
         Physical lower bounds of the eigenvalues: 1 of an electronic tensor, 0 of an ionic one.
-    link : {"linear", "clip", "softplus"}
-        No bound; the nearest tensor above the floor, when not training; a smooth function above it, always.
-    training : bool
     """
-    identity = six.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-    mean, scale = mean[:, None], scale[:, None]  # [K, 1]
-    linear = six * scale + mean * identity
-    if link == "linear" or (link == "clip" and training):
-        return linear
-    floor = six.new_tensor(floors[: len(mean)])[:, None]  # [K, 1]
-    if link == "clip":
-        return to_mandel(spectral_clip(from_mandel(linear - floor * identity))) + floor * identity
-    offset = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # zero comes out as the mean
-    return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
+
+    scalar_mean: Tensor
+    scalar_scale: Tensor
+    vector_scale: Tensor
+    tensor_scale: Tensor
+    output_mean: Tensor
+    output_scale: Tensor
+    edge_mean: Tensor
+    edge_scalar_scale: Tensor
+    edge_vector_scale: Tensor
+
+    def __init__(self, channels: tuple[int, int, int], edge_channels: tuple[int, int] | None, outputs: int, link: str,
+                 floors: Sequence[float]):  # fmt: skip
+        super().__init__()
+        if link not in LINKS:
+            raise ValueError(f"link is {link!r}; choose {', '.join(LINKS[:-1])} or {LINKS[-1]}")
+        self.link, self.floors, self.bonded = link, tuple(floors[:outputs]), edge_channels is not None
+        sizes = {"scalar_mean": channels[0], "scalar_scale": channels[0], "vector_scale": channels[1], "tensor_scale": channels[2],
+                 "output_mean": outputs, "output_scale": outputs}  # fmt: skip
+        if edge_channels is not None:
+            sizes |= {"edge_mean": edge_channels[0], "edge_scalar_scale": edge_channels[0], "edge_vector_scale": edge_channels[1]}
+        for name, size in sizes.items():
+            self.register_buffer(name, torch.zeros(size) if name.endswith("mean") else torch.ones(size))
+
+    @torch.no_grad()
+    def fit_scales(self, packed: Packed, targets: Tensor) -> None:
+        """Set the input scales from features, and the output's offset and scale from tensors.
+
+        Parameters
+        ----------
+        packed : Packed
+        targets : Tensor, [B, 3, 3] or [B, K, 3, 3]
+            Of the training crystals.
+        """
+        self.scalar_mean.copy_(packed.scalars.mean(0))
+        self.scalar_scale.copy_(_positive(packed.scalars.std(0, correction=0)))
+        self.vector_scale.copy_(_positive(packed.vectors.square().mean((0, 1)).sqrt()))
+        self.tensor_scale.copy_(_positive(packed.tensors.square().mean((0, 1)).sqrt()))
+        if self.bonded and packed.edges is not None:
+            _, b_s, b_v = packed.edges
+            self.edge_mean.copy_(b_s.mean(0))
+            self.edge_scalar_scale.copy_(_positive(b_s.std(0, correction=0)))
+            self.edge_vector_scale.copy_(_positive(b_v.square().mean((0, 1)).sqrt()))
+        isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1).view(len(targets), -1)  # [B, K]
+        median = isotropic.median(0).values  # [K]
+        self.output_mean.copy_(median)
+        self.output_scale.copy_(_positive((isotropic - median).abs().mean(0)))
+
+    def scaled(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor, Bonds | None]:
+        """Scalars [N, Cs], vectors [N, 3, Cv], tensors [N, 6, Ct] and bonds in the network's units."""
+        edges = None
+        if self.bonded and packed.edges is not None:
+            receiver, b_s, b_v = packed.edges
+            edges = (receiver, (b_s - self.edge_mean) / self.edge_scalar_scale, b_v / self.edge_vector_scale)
+        s = (packed.scalars - self.scalar_mean) / self.scalar_scale
+        return s, packed.vectors / self.vector_scale, packed.tensors / self.tensor_scale, edges
+
+    def dielectric(self, six: Tensor) -> Tensor:
+        """Tensors in the network's units -> dielectric tensors, both [B, K, 6] in Mandel's notation."""
+        identity = six.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        mean, scale = self.output_mean[:, None], self.output_scale[:, None]  # [K, 1]
+        linear = six * scale + mean * identity
+        if self.link == "linear" or (self.link == "clip" and self.training):
+            return linear
+        floor = six.new_tensor(self.floors)[:, None]  # [K, 1]
+        if self.link == "clip":
+            return to_mandel(spectral_clip(from_mandel(linear - floor * identity))) + floor * identity
+        offset = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # zero comes out as the mean
+        return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
+
+
+def _positive(scale: Tensor) -> Tensor:
+    """Replace scales of channels that never vary by one."""
+    return torch.where(scale > 1e-8, scale, torch.ones_like(scale))
 
 
 class _SpectralSoftplus(torch.autograd.Function):

@@ -253,14 +253,14 @@ def metrics_by_system(ref, pred, systems: Sequence[str]) -> dict[str, dict[str, 
         measures of a system without crystals are NaN.
     """
     ref, pred = _pair(ref, pred)
-    systems = np.asarray(systems, dtype=str)
-    if systems.shape != (len(ref),):
-        raise ValueError(f"systems must name {len(ref)} crystal systems, one a tensor, got {systems.shape}")
-    if unknown := sorted(set(systems.tolist()) - set(CRYSTAL_SYSTEMS)):
+    names = np.asarray(systems, dtype=str)  # [B]
+    if names.shape != (len(ref),):
+        raise ValueError(f"systems must name {len(ref)} crystal systems, one a tensor, got {names.shape}")
+    if unknown := sorted(set(names.tolist()) - set(CRYSTAL_SYSTEMS)):
         raise ValueError(f"unknown crystal systems {unknown}; use {', '.join(CRYSTAL_SYSTEMS)}")
     table = {}
     for name in (*CRYSTAL_SYSTEMS, "all"):
-        chosen = np.ones(len(ref), dtype=bool) if name == "all" else systems == name
+        chosen = np.ones(len(ref), dtype=bool) if name == "all" else np.equal(names, name)
         scores = tensor_metrics(ref[chosen], pred[chosen]) if chosen.any() else dict.fromkeys(METRICS, np.nan)
         table[name] = {"n": int(chosen.sum()), **scores}
     return table

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .features import Features, Packed, from_mandel, mandel_outer
 from .layers import MLP, ChannelDropout, FunctionalShift, GatedMLP, safe_norm, segment_sum
-from .links import LINKS, apply_link
+from .links import Units
 
 
 class EquivariantBlock(nn.Module):
@@ -119,11 +119,10 @@ class DTNetConfig:
     input_dropout: float = 0.0
 
 
-class DTNet(nn.Module):
+class DTNet(Units):
     """The dielectric tensor network: Features -> [B, 3, 3], symmetric, O(3)-equivariant, intensive.
 
-    Inputs are divided by one number a channel, fitted to the training set (`fit_scales`); so is the output, which
-    starts from the training set's typical isotropic tensor instead of from zero. Neither touches equivariance.
+    `links.Units` divides features and tensors by numbers fitted to the training set, which does not touch equivariance.
 
     Parameters
     ----------
@@ -131,22 +130,10 @@ class DTNet(nn.Module):
     """
 
     def __init__(self, config: DTNetConfig):
-        super().__init__()
-        if config.link not in LINKS:
-            raise ValueError(f"link is {config.link!r}; choose {', '.join(LINKS[:-1])} or {LINKS[-1]}")
+        super().__init__(config.channels, config.edge_channels, config.outputs, config.link, config.floors)
         self.config = config
         cs, cv, ct = config.channels
-        self.register_buffer("scalar_mean", torch.zeros(cs))
-        self.register_buffer("scalar_scale", torch.ones(cs))
-        self.register_buffer("vector_scale", torch.ones(cv))
-        self.register_buffer("tensor_scale", torch.ones(ct))
-        self.register_buffer("output_mean", torch.zeros(config.outputs))
-        self.register_buffer("output_scale", torch.ones(config.outputs))
-        if config.edge_channels is not None:
-            self.register_buffer("edge_mean", torch.zeros(config.edge_channels[0]))
-            self.register_buffer("edge_scalar_scale", torch.ones(config.edge_channels[0]))
-            self.register_buffer("edge_vector_scale", torch.ones(config.edge_channels[1]))
-        inside = tuple(config.width or config.channels)
+        inside = config.width or config.channels
         self.project = None
         if config.width is not None:
             self.project = nn.ModuleList(
@@ -173,30 +160,6 @@ class DTNet(nn.Module):
             self.tensor_out.weight.mul_(config.initial_anisotropy)
         self.functional = FunctionalShift(config.functionals, inside[0]) if config.functionals > 1 else None
 
-    @torch.no_grad()
-    def fit_scales(self, packed: Packed, targets: Tensor) -> None:
-        """Set the input scales from features, and the output's offset and scale from tensors.
-
-        Parameters
-        ----------
-        packed : Packed
-        targets : Tensor, [B, 3, 3] or [B, K, 3, 3]
-            Of the training crystals.
-        """
-        self.scalar_mean.copy_(packed.scalars.mean(0))
-        self.scalar_scale.copy_(_positive(packed.scalars.std(0, correction=0)))
-        self.vector_scale.copy_(_positive(packed.vectors.square().mean((0, 1)).sqrt()))
-        self.tensor_scale.copy_(_positive(packed.tensors.square().mean((0, 1)).sqrt()))
-        if self.config.edge_channels is not None:
-            _, b_s, b_v = packed.edges
-            self.edge_mean.copy_(b_s.mean(0))
-            self.edge_scalar_scale.copy_(_positive(b_s.std(0, correction=0)))
-            self.edge_vector_scale.copy_(_positive(b_v.square().mean((0, 1)).sqrt()))
-        isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1).view(len(targets), -1)  # [B, K]
-        median = isotropic.median(0).values  # [K]
-        self.output_mean.copy_(median)
-        self.output_scale.copy_(_positive((isotropic - median).abs().mean(0)))
-
     def forward(self, features: Features | Packed) -> Tensor:
         """Dielectric tensors (dimensionless), in the Cartesian frame of the features: [B, 3, 3], or [B, K, 3, 3] of K outputs.
 
@@ -212,18 +175,12 @@ class DTNet(nn.Module):
     def forward_mandel(self, packed: Packed) -> Tensor:
         """The same as [B, K, 6] in Mandel's notation."""
         self._check(packed)
-        s = (packed.scalars - self.scalar_mean) / self.scalar_scale  # [N, Cs]
-        v = packed.vectors / self.vector_scale  # [N, 3, Cv]
-        t = packed.tensors / self.tensor_scale  # [N, 6, Ct]
-        edges = None
-        if self.config.edge_channels is not None:
-            receiver, b_s, b_v = packed.edges
-            edges = (receiver, (b_s - self.edge_mean) / self.edge_scalar_scale, b_v / self.edge_vector_scale)
+        s, v, t, edges = self.scaled(packed)  # [N, Cs], [N, 3, Cv], [N, 6, Ct]
         s, v, t = self.input_dropout(s, v, t)
         if self.project is not None:
             s, v, t = (linear(x) for linear, x in zip(self.project, (s, v, t), strict=True))
         if self.functional is not None:
-            s = s + self.functional(packed)
+            s = s + self.functional.of_atoms(packed)
         for block in self.blocks:
             s, v, t = block(s, v, t, edges)
         a_s = self.scalar_out(s)[..., None]  # [N, K, 1]
@@ -234,7 +191,7 @@ class DTNet(nn.Module):
         six = segment_sum(atoms.flatten(1), packed.crystal, packed.n_crystals).view(-1, self.config.outputs, 6)
         if packed.projectors is not None:
             six = torch.einsum("bij,bkj->bki", packed.projectors, six)
-        return apply_link(six, self.output_mean, self.output_scale, self.config.floors, self.config.link, self.training)
+        return self.dielectric(six)
 
     def _check(self, packed: Packed) -> None:
         channels = (packed.scalars.shape[-1], packed.vectors.shape[-1], packed.tensors.shape[-1])
@@ -247,8 +204,3 @@ class DTNet(nn.Module):
             raise ValueError(
                 "this DTNet takes bond features: encode with bonds=True, or use DTNet-simple (edge_channels=None)"
             )
-
-
-def _positive(scale: Tensor) -> Tensor:
-    """Replace scales of channels that never vary by one."""
-    return torch.where(scale > 1e-8, scale, torch.ones_like(scale))
