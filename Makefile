@@ -18,6 +18,8 @@ reproduce: $(READY)
 
 test: $(READY)
 	$(BIN)/ruff check dtnet_core tests benchmarks notebooks
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env $(NOTEBOOKS)
 
