@@ -229,6 +229,19 @@ def screening_table(studies: Sequence[Mapping]) -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
+def share_interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of which `hits` of `n` were seen (E. B. Wilson, J. Am. Stat. Assoc. 22, 209, 1927)."""
+    centre, spread = (hits + z**2 / 2) / (n + z**2), z * math.sqrt(hits * (n - hits) / n + z**2 / 4) / (n + z**2)
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def enrichment_text(found: Mapping) -> str:
+    """An enrichment record in words, with the 95 % interval that so few hits leave."""
+    low, high = (share * found["n"] / found["top"] for share in share_interval(found["hits"], found["top"]))
+    return (f"of the true top {found['top']} of {found['n']:,} crystals, none of them known to the network, {found['hits']} are among its first "
+            f"{found['top']}: {found['enrichment']:.0f} times chance (95 %: {low:.0f} to {high:.0f}; one division into folds)")  # fmt: skip
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Mean of independent values and half width of its confidence interval (Student's t); NaN of fewer than two."""
     from scipy import stats  # a second of import that reading results needs not
