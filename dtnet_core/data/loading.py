@@ -2,7 +2,7 @@
 
 Two profiles everywhere. ``mini`` is what ships with the kit: crystals computed with open DFPT, in
 ``data/open_dfpt.json.gz``. ``full`` is what the folder named by the environment variable DTNET_DATA_DIR
-holds; `dtnet_core.download` fills one from the Materials Project. Both have the same schema.
+holds; `dtnet download` fills one from the Materials Project. Both have the same schema.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .cleaning import clean
 
 DATA_DIR_VARIABLE = "DTNET_DATA_DIR"
 _FILES = {"mini": "open_dfpt", "full": "mp_tensors"}
-_DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of dtnet_core.download
+_DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of `dtnet download`
 
 
 def resolve_data_dir(profile: str = "full", data_dir: str | os.PathLike | None = None) -> Path:
@@ -52,7 +52,7 @@ def resolve_data_dir(profile: str = "full", data_dir: str | os.PathLike | None =
     if not named:
         raise FileNotFoundError(
             f"profile 'full' reads the folder named by the environment variable {DATA_DIR_VARIABLE}, which "
-            "is not set. Set it, fill a folder with `python -m dtnet_core.download FOLDER`, or use profile "
+            "is not set. Set it, fill a folder with `dtnet download FOLDER`, or use profile "
             "'mini'"
         )
     folder = Path(named).expanduser()
@@ -92,7 +92,7 @@ def load_records(
         hint = (
             "the clone is incomplete, check it out again" if profile == "mini" and data_dir is None
             else f"correct {DATA_DIR_VARIABLE} or data_dir" + (
-                f", or run `python -m dtnet_core.download FOLDER{_DOWNLOADS[name]}`" if name in _DOWNLOADS
+                f", or run `dtnet download FOLDER{_DOWNLOADS[name]}`" if name in _DOWNLOADS
                 else "; the kit has no download for this file"
             )
         )  # fmt: skip
