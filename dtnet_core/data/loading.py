@@ -21,6 +21,7 @@ from ..crystals.structures import crystal_key
 from .cleaning import clean
 
 DATA_DIR_VARIABLE = "DTNET_DATA_DIR"
+_OLD_COMMAND = "python -m dtnet_core.dfpt"
 _FILES = {"mini": "open_dfpt", "full": "mp_tensors"}
 _DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of `dtnet download`
 
@@ -100,7 +101,14 @@ def load_records(
     items = read_json(path)
     if not isinstance(items, list):
         raise DataFileError(f"{path}: expected a list of records, found {type(items).__name__}")
-    return [record_from_dict(item, path.name, position) for position, item in enumerate(items)]
+    return [_with_command(record_from_dict(item, path.name, position)) for position, item in enumerate(items)]
+
+
+def _with_command(record: Record) -> Record:
+    """The record with its `command` as it is given today; the files keep their bytes, which results name by their checksum."""
+    if str(record.meta.get("command", "")).startswith(_OLD_COMMAND):
+        record.meta["command"] = record.meta["command"].replace(_OLD_COMMAND, "dtnet dfpt", 1)
+    return record
 
 
 def load_clean(profile: str, data_dir: str | os.PathLike | None = None) -> tuple[list[Record], str]:

@@ -178,7 +178,7 @@ def run_search(trials: int, results: str | Path, storage: str | Path | None = No
                             "validation_mae_ten": t.user_attrs, "seconds": t.duration.total_seconds()}
                            for t in study.trials if t.state.is_finished() and t.duration],
                 "base": asdict(SEARCHED), "seeds": SEEDS, "data_sha256": task.checksum,
-                "command": "dtnet train search --trials N", **provenance(),
+                "command": f"dtnet train search --trials {len(study.trials)}", **provenance(),
             })  # fmt: skip
 
     study.optimize(objective, trials, callbacks=[keep])

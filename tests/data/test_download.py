@@ -464,7 +464,7 @@ def test_the_screening_pool_goes_on_where_it_stopped(tmp_path):
 def test_the_command_line_makes_what_a_missing_file_asks_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mp_api.client.MPRester", lambda **options: pool_server())
     for name, option in (("mp_tensors", ""), ("screening_pool", " --screening-pool")):
-        with pytest.raises(FileNotFoundError, match=f"`python -m dtnet_core.download FOLDER{option}`"):
+        with pytest.raises(FileNotFoundError, match=f"`dtnet download FOLDER{option}`"):
             load_records("full", name, tmp_path)
         assert download.main([str(tmp_path), *option.split(), "--limit", "2", "--page-size", "1"]) == 0
         assert len(load_records("full", name, tmp_path)) == 2 and f"2 records in {tmp_path / name}.json.gz" in capsys.readouterr().out

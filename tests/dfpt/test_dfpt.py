@@ -426,7 +426,7 @@ def test_a_structure_file_is_computed_and_says_how(tmp_path, pseudo_dir, engine,
     start_structure().to(str(file), fmt="poscar")
     command_line.main(["compute", str(file), "--no-relax", "--root", str(tmp_path / "runs"), "--set", str(target)])
     [record] = load_set(target)
-    assert record["command"] == "python -m dtnet_core.dfpt compute mine.vasp --engine qe --no-relax"
+    assert record["command"] == "dtnet dfpt compute mine.vasp --engine qe --no-relax"
     assert record["id"] == "mine" and "mine: gap" in capsys.readouterr().out
 
 

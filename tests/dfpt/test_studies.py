@@ -69,4 +69,4 @@ def test_the_document_shows_what_the_files_hold():
     text = report.DOCUMENT.read_text()
     for mark, table in report.tables().items():
         shown = text.split(f"<!-- {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
-        assert shown.strip() == table, "run: python -m dtnet_core.dfpt document"
+        assert shown.strip() == table, "run: dtnet dfpt document"
