@@ -10,7 +10,7 @@ from .search import tuned
 
 
 def plan(model: str, target: str, fraction: float, profile: str, split: str = "record", hours: float | None = None,
-         max_epochs: int | None = None, learning_rate: float | None = None, batch_size: int | None = None,
+         max_epochs: int | None = None, learning_rate: float | None = None, weight_decay: float | None = None, batch_size: int | None = None,
          patience: int | None = None) -> BaselineExperiment:  # fmt: skip
     """The experiment of a model; what is None is looked up (learning rate, epochs for the hours) or the default.
 
@@ -34,5 +34,6 @@ def plan(model: str, target: str, fraction: float, profile: str, split: str = "r
             max_epochs = epochs_within(model, hours, profile, fraction) if hours else TRAIN.max_epochs
         patience = TRAIN.patience if patience is None else patience
         train = replace(TRAIN, learning_rate=learning_rate or tuned(model, target, profile), max_epochs=max_epochs,
-                        batch_size=batch_size or TRAIN.batch_size, patience=max(patience, max_epochs) if hours else patience)  # fmt: skip
+                        weight_decay=TRAIN.weight_decay if weight_decay is None else weight_decay, batch_size=batch_size or TRAIN.batch_size,
+                        patience=max(patience, max_epochs) if hours else patience)  # fmt: skip
     return BaselineExperiment(model, target, profile, split, fraction, train)

@@ -44,6 +44,7 @@ def run(
     hours: Annotated[float | None, typer.Option(help="of processor time for each run: as many epochs as that buys by what `price` measured")] = None,
     max_epochs: Annotated[int | None, typer.Option(help="length of the schedule, in the place of --hours")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="default: what `search` found for the network")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="of AdamW")] = None,
     batch_size: Annotated[int | None, typer.Option(help="crystals a step")] = None,
     patience: Annotated[int | None, typer.Option(help="epochs without a better validation error, then a run ends")] = None,
     results: Annotated[Path | None, typer.Option(help="default: data/results/tensors.json, or learning_curves.json for shares below 1")] = None,
@@ -60,7 +61,7 @@ def run(
     use_threads(threads)
     shared, diverged = None, []
     for seed, share, what, name in itertools.product(seeds or range(5), fraction or [1.0], target or ["total"], model or chapter.MODELS):
-        planned = plan(name, what, share, profile, split, hours, max_epochs, learning_rate, batch_size, patience)
+        planned = plan(name, what, share, profile, split, hours, max_epochs, learning_rate, weight_decay, batch_size, patience)
         file = results or RESULTS / ("learning_curves.json" if share < 1 else "tensors.json")
         if stored_runs(planned, [seed], file, not again) == [None]:
             shared = shared or chapter.Shared(profile)

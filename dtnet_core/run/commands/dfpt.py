@@ -134,7 +134,7 @@ def _compute_seeds(ids, known, root: Path, set_file: Path | None, engine: str, w
 
     seeds = read_seeds(SEED_FILE)
     if unknown := [key for key in ids or () if key not in seeds]:
-        raise typer.BadParameter(f"no seed named {', '.join(unknown)}; `dtnet dfpt list` shows them")
+        raise ValueError(f"no seed named {', '.join(unknown)}; `dtnet dfpt list` shows them")
     jobs = [(key, partial(build_seed, seeds[key])) for key in ids or seeds if key not in known]
     _show(run_many(jobs, root, workers, None if dry else set_file or SET_FILE, engine=engine, timeout=timeout,
                    command=lambda key: f"dtnet dfpt run {key} --engine {engine}"))  # fmt: skip

@@ -57,7 +57,7 @@ def matrix(
     tasks, chosen = batch.read_matrix(file), {notebook.stem for notebook in notebooks or ()}
     known = {t.notebook.stem for t in tasks}
     if chosen - known:
-        raise typer.BadParameter(f"{file} has no run of {', '.join(sorted(chosen - known))}; it has {', '.join(sorted(known))}")
+        raise ValueError(f"{file} has no run of {', '.join(sorted(chosen - known))}; it has {', '.join(sorted(known))}")
     tasks = [t for t in tasks if not chosen or t.notebook.stem in chosen]
     output = output or Path("build") / file.stem
     rows = batch.run_matrix(tasks, output, scheduler, workers, lambda text: print(text, flush=True)).to_dict("records")
