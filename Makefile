@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= 1
 .PHONY: reproduce test lab bench refresh baselines figures clean
 
 reproduce: $(READY)
-	$(BIN)/python -m dtnet_core.batch --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
+	$(BIN)/dtnet notebooks run --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
 
 test: $(READY)
 	$(BIN)/ruff check dtnet_core tests benchmarks notebooks
@@ -32,19 +32,19 @@ bench: $(READY)
 
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
 refresh: $(READY)
-	$(BIN)/python -m dtnet_core.batch --in-place $(NOTEBOOKS)
+	$(BIN)/dtnet notebooks refresh $(NOTEBOOKS)
 
 # Table 2's baselines on the full profile, every run with the same budget; hours, and what is finished or measured is skipped.
 HOURS ?= 0.04
 baselines: $(READY)
-	$(BIN)/python -m dtnet_core.baselines.price
-	$(BIN)/python -m dtnet_core.baselines.search
-	$(BIN)/python -m dtnet_core.baselines --profile full --model PaiNN M3GNet MatTen AnisoNet median forest ridge --target electronic ionic total --seeds 0 1 2 3 4 --hours $(HOURS)
+	$(BIN)/dtnet baselines price
+	$(BIN)/dtnet baselines search
+	$(BIN)/dtnet baselines run --profile full --model PaiNN M3GNet MatTen AnisoNet median forest ridge --target electronic ionic total --seeds 0 1 2 3 4 --hours $(HOURS)
 
 # Redraw figures/ and the README's table from data/results.
 figures: $(READY)
-	$(BIN)/python -m dtnet_core.draw
-	$(BIN)/python -m dtnet_core.tables
+	$(BIN)/dtnet results figures
+	$(BIN)/dtnet results tables
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)

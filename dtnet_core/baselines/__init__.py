@@ -2,7 +2,7 @@
 
 Networks, trained from random weights (`network`, `painn`, `m3gnet`, `tensor_field`), and references that need seconds
 (`references`). `experiment` trains, tests and records them, `search` chooses learning rates, `price` measures what an epoch
-takes. Command line: ``python -m dtnet_core.baselines --help``.
+takes, and `plan` puts the three together. Command line: ``dtnet baselines --help``.
 """
 
 from __future__ import annotations

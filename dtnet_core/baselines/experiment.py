@@ -115,7 +115,7 @@ class BaselineExperiment:
         if self.model in NETWORKS:  # what would be looked up in files is always said
             looked_up = [f"--learning-rate {self.train.learning_rate}", f"--max-epochs {self.train.max_epochs}"]
             train = [*looked_up, *spell_options(self, TRAIN)]
-        return " ".join(dict.fromkeys(["python -m dtnet_core.baselines", *words, *train, f"--seeds {seed}"]))
+        return " ".join(dict.fromkeys(["dtnet baselines run", *words, *train, f"--seeds {seed}"]))
 
 
 class Shared:

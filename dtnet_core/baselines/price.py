@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,8 +49,15 @@ def measure(model: str, profile: str, epochs: int = 1, shared: Shared | None = N
         "parameters": sum(p.numel() for p in found.model.parameters() if p.requires_grad),
         "seconds_per_epoch": float(np.median(found.history["seconds"])), "predict_ms_per_crystal": 1e3 * seconds / len(split["test"]),
         "peak_memory_mb": memory, "data_memory_mb": before, "threads": torch.get_num_threads(), "clock": "processor",
-        "command": f"python -m dtnet_core.baselines.price --profile {profile} --model {model} --epochs {epochs}", **provenance(),
+        "command": f"dtnet baselines price --profile {profile} --model {model} --epochs {epochs}", **provenance(),
     }  # fmt: skip
+
+
+def keep(record: dict, path: str | Path = FILE) -> None:
+    """Put a measurement into the results file, in the place of an older one of the same network and profile."""
+    with locked(Path(path)):
+        others = [r for r in load_results(path) if (r["model"], r["profile"]) != (record["model"], record["profile"])]
+        write_json(path, sorted([*others, record], key=lambda r: (r["profile"], r["model"])))
 
 
 def epochs_within(model: str, hours: float, profile: str, fraction: float = 1.0, path: str | Path = FILE) -> int:
@@ -71,7 +74,7 @@ def epochs_within(model: str, hours: float, profile: str, fraction: float = 1.0,
     found = [r for r in load_results(path) if r["model"] == model and r["profile"] == profile]
     if not found:
         raise ValueError(
-            f"{path} has no measurement of {model} on profile {profile}: run `python -m dtnet_core.baselines.price "
+            f"{path} has no measurement of {model} on profile {profile}: run `dtnet baselines price "
             f"--profile {profile} --model {model}`, or say --max-epochs"
         )
     return int(min(MOST_EPOCHS, max(1, 3600 * hours // (fraction * found[0]["seconds_per_epoch"]))))
@@ -95,34 +98,3 @@ def parse_budget(text: str, model: str, profile: str, path: str | Path = FILE) -
     if model not in NETWORKS:
         return TRAIN.max_epochs
     return int(amount) if unit == "epochs" else epochs_within(model, amount, profile, path=path)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.baselines.price --help``."""
-    parser = argparse.ArgumentParser(description="Measure what an epoch of each network takes, each in its own process; measured ones are skipped.")
-    parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
-    parser.add_argument("--profile", default="full", choices=("mini", "full"))
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--results", default=FILE)
-    parser.add_argument("--again", action="store_true", help="measure what the results file holds, too")
-    options = parser.parse_args(arguments)
-    known = {(r["model"], r["profile"]) for r in load_results(options.results)}
-    models = [m for m in options.model if options.again or (m, options.profile) not in known]
-    if not models:
-        return
-    if len(models) > 1:  # the peak of memory belongs to a process
-        words = ["--profile", options.profile, "--epochs", str(options.epochs), "--results", str(options.results), "--again"]
-        for model in models:
-            subprocess.run([sys.executable, "-m", "dtnet_core.baselines.price", "--model", model, *words], check=True)
-        return
-    torch.set_num_threads(1)
-    record = measure(models[0], options.profile, options.epochs)
-    with locked(Path(options.results)):
-        others = [r for r in load_results(options.results) if (r["model"], r["profile"]) != (record["model"], record["profile"])]
-        write_json(options.results, sorted([*others, record], key=lambda r: (r["profile"], r["model"])))
-    print(f"{record['model']:12s} {record['parameters']:9,d} parameters, {record['seconds_per_epoch']:.1f} s an epoch, "
-          f"{record['peak_memory_mb']:.0f} MB", flush=True)  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -6,20 +6,16 @@ the same trials; finished trainings are read from their checkpoints.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
-import torch
 
 from ..base.files import locked
 from ..base.paths import RESULTS
-from ..base.results import load_results, plain, provenance, write_json
-from ..crystals.record import TARGETS
+from ..base.results import load_results, provenance, write_json
 from ..training.scratch.experiment import fit_experiment, run_file
-from .experiment import NETWORKS, TRAIN, BaselineExperiment, Shared
+from .experiment import TRAIN, BaselineExperiment, Shared
 
 FILE = RESULTS / "baseline_search.json"
 BOUNDS = (1e-4, 1e-2)
@@ -66,7 +62,7 @@ def search(experiment: BaselineExperiment, trials: int, shared: Shared, seed: in
         "trials": [{"learning_rate": t.user_attrs.get("rate"), "validation_mae_ten": t.value, "best_epoch": t.user_attrs.get("epoch"),
                     "hours": t.user_attrs.get("hours"), "state": t.state.name} for t in study.trials],
         "data_sha256": shared.checksum,
-        "command": f"python -m dtnet_core.baselines.search --model {experiment.model} --target {experiment.target} "
+        "command": f"dtnet baselines search --model {experiment.model} --target {experiment.target} "
                    f"--profile {experiment.profile} --trials {trials} --max-epochs {experiment.train.max_epochs}",
         **provenance(),
     }  # fmt: skip
@@ -84,30 +80,3 @@ def tuned(model: str, target: str, profile: str, path: str | Path = FILE) -> flo
     found = [r for r in load_results(path) if r["model"] == model and r["profile"] == profile]
     found.sort(key=lambda r: r["target"] != target)
     return found[0]["learning_rate"] if found else TRAIN.learning_rate
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.baselines.search --help``."""
-    parser = argparse.ArgumentParser(description="Choose each network's learning rate on validation crystals; finished searches are skipped.")
-    parser.add_argument("--model", nargs="+", default=list(NETWORKS), choices=tuple(NETWORKS))
-    parser.add_argument("--target", default="total", choices=TARGETS)
-    parser.add_argument("--profile", default="full", choices=("mini", "full"))
-    parser.add_argument("--trials", type=int, default=6)
-    parser.add_argument("--max-epochs", type=int, default=5, help="of every trial")
-    parser.add_argument("--results", default=FILE)
-    parser.add_argument("--threads", type=int, default=1, help="for torch")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    shared, train = None, replace(TRAIN, max_epochs=options.max_epochs, patience=options.max_epochs)
-    for model in options.model:
-        wanted = {"model": model, "target": options.target, "profile": options.profile, "train": plain(asdict(train))}
-        if any(len(r["trials"]) == options.trials and wanted.items() <= r.items() for r in load_results(options.results)):
-            continue
-        shared = shared or Shared(options.profile)
-        record = search(BaselineExperiment(model, options.target, options.profile, train=train), options.trials, shared)
-        keep(record, options.results)
-        print(f"{model:12s} learning rate {record['learning_rate']:.2e}: validation MAE_ten {record['validation_mae_ten']:.3f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

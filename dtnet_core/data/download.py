@@ -6,11 +6,9 @@ stopped goes on where it ended. The key is read from MP_API_KEY and appears nowh
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -305,26 +303,3 @@ def _fetch_candidates(server: _Server, ids: Sequence[str]) -> Callable[[str], Re
 
 
 _CONTENTS = {"tensors": (_list_tensors, _fetch_tensors), "candidates": (_list_candidates, _fetch_candidates)}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m dtnet_core.download FOLDER [--screening-pool]``"""
-    parser = argparse.ArgumentParser(description="Dielectric tensors, or crystals to be screened, from the Materials Project")
-    parser.add_argument("folder", help="where to write; name it in DTNET_DATA_DIR afterwards")
-    parser.add_argument("--screening-pool", action="store_true", help="stable crystals without a dielectric tensor, into screening_pool.json.gz, instead")
-    parser.add_argument("--limit", type=int, help="only so many materials")
-    parser.add_argument("--page-size", type=int, default=100)
-    parser.add_argument("--fresh", action="store_true", help="forget the pages of an earlier run")
-    options = parser.parse_args(arguments)
-    try:
-        fill = download_pool if options.screening_pool else download
-        path = fill(options.folder, page_size=options.page_size, limit=options.limit, fresh=options.fresh)
-    except DownloadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{len(read_json(path))} records in {path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,7 @@
 
 Two profiles everywhere. ``mini`` is what ships with the kit: crystals computed with open DFPT, in
 ``data/open_dfpt.json.gz``. ``full`` is what the folder named by the environment variable DTNET_DATA_DIR
-holds; `dtnet_core.download` fills one from the Materials Project. Both have the same schema.
+holds; `dtnet download` fills one from the Materials Project. Both have the same schema.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from ..crystals.structures import crystal_key
 from .cleaning import clean
 
 DATA_DIR_VARIABLE = "DTNET_DATA_DIR"
+_OLD_COMMAND = "python -m dtnet_core.dfpt"
 _FILES = {"mini": "open_dfpt", "full": "mp_tensors"}
-_DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of dtnet_core.download
+_DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of `dtnet download`
 
 
 def resolve_data_dir(profile: str = "full", data_dir: str | os.PathLike | None = None) -> Path:
@@ -52,7 +53,7 @@ def resolve_data_dir(profile: str = "full", data_dir: str | os.PathLike | None =
     if not named:
         raise FileNotFoundError(
             f"profile 'full' reads the folder named by the environment variable {DATA_DIR_VARIABLE}, which "
-            "is not set. Set it, fill a folder with `python -m dtnet_core.download FOLDER`, or use profile "
+            "is not set. Set it, fill a folder with `dtnet download FOLDER`, or use profile "
             "'mini'"
         )
     folder = Path(named).expanduser()
@@ -92,7 +93,7 @@ def load_records(
         hint = (
             "the clone is incomplete, check it out again" if profile == "mini" and data_dir is None
             else f"correct {DATA_DIR_VARIABLE} or data_dir" + (
-                f", or run `python -m dtnet_core.download FOLDER{_DOWNLOADS[name]}`" if name in _DOWNLOADS
+                f", or run `dtnet download FOLDER{_DOWNLOADS[name]}`" if name in _DOWNLOADS
                 else "; the kit has no download for this file"
             )
         )  # fmt: skip
@@ -100,7 +101,14 @@ def load_records(
     items = read_json(path)
     if not isinstance(items, list):
         raise DataFileError(f"{path}: expected a list of records, found {type(items).__name__}")
-    return [record_from_dict(item, path.name, position) for position, item in enumerate(items)]
+    return [_with_command(record_from_dict(item, path.name, position)) for position, item in enumerate(items)]
+
+
+def _with_command(record: Record) -> Record:
+    """The record with its `command` as it is given today; the files keep their bytes, which results name by their checksum."""
+    if str(record.meta.get("command", "")).startswith(_OLD_COMMAND):
+        record.meta["command"] = record.meta["command"].replace(_OLD_COMMAND, "dtnet dfpt", 1)
+    return record
 
 
 def load_clean(profile: str, data_dir: str | os.PathLike | None = None) -> tuple[list[Record], str]:

@@ -1,11 +1,10 @@
 """What a cleaned set of records holds, in numbers: for the table beside the paper's Fig. 4, and Table 1 as a check.
 
-``python -m dtnet_core.dataset_summary --profile full`` stores the numbers in ``data/results/dataset.json``.
+``dtnet results summary --profile full`` stores the numbers in ``data/results/dataset.json``.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ..crystals.record import TARGETS, Record
 from ..crystals.structures import crystal_systems
 from ..crystals.symmetry import CRYSTAL_SYSTEMS
 from ..metrics import independent_components, scalar_constant, table1_violation
-from .cleaning import clean
+from .cleaning import CleaningReport, clean
 from .loading import data_sha256, load_records
 
 FILE = RESULTS / "dataset.json"
@@ -126,33 +125,19 @@ def violation_in_another_frame(record: Record, rotation: np.ndarray) -> tuple[fl
     return tuple(max(tensor_violations(r).values()) for r in (record, replace(record, **turned)))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Clean a set and store its numbers with their provenance."""
-    parser = argparse.ArgumentParser(description="Numbers of a cleaned data set")
-    parser.add_argument("--profile", choices=("mini", "full"), default="full")
-    options = parser.parse_args(arguments)
+def store_summary(profile: str) -> CleaningReport:
+    """Clean a profile's default set, store its numbers with their provenance, and give what cleaning found."""
     begun = time.perf_counter()
-    records = load_records(options.profile)
+    records = load_records(profile)
     kept, report = clean(records)
     systems = crystal_systems(r.structure for r in kept)
     append_result(
         FILE,
         {
-            "profile": options.profile,
-            "dataset": records[0].meta["file"],
-            **summarise(kept, systems),
-            "n_input": report.n_input,
-            "dropped": report.counts(),
-            "flagged": report.flag_counts(),
-            "settings": report.settings,
-            "data_sha256": data_sha256(records),
-            **provenance(),
-            "command": f"python -m dtnet_core.dataset_summary --profile {options.profile}",
+            "profile": profile, "dataset": records[0].meta["file"], **summarise(kept, systems), "n_input": report.n_input,
+            "dropped": report.counts(), "flagged": report.flag_counts(), "settings": report.settings,
+            "data_sha256": data_sha256(records), **provenance(), "command": f"dtnet results summary --profile {profile}",
             "wall_s": round(time.perf_counter() - begun, 1),
         },
-    )
-    print(report)
-
-
-if __name__ == "__main__":
-    main()
+    )  # fmt: skip
+    return report

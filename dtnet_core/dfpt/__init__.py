@@ -4,7 +4,7 @@
     record = dfpt.run(structure, Path("runs/mgo"), record_id="mgo-rocksalt")
 
 Two engines do it, Quantum ESPRESSO (`qe`) and ABINIT (`abinit`); nothing else of the kit needs them. The set that ships
-with the kit is made, extended and checked by ``python -m dtnet_core.dfpt``; see ``data/open_dfpt.md``.
+with the kit is made, extended and checked by ``dtnet dfpt``; see ``data/open_dfpt.md``.
 """
 
 from .calculation import programs, run

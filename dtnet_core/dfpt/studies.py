@@ -1,6 +1,6 @@
 """How good the set is: convergence, recomputation from scratch, two engines, other calculations, measured values.
 
-Each study is a command (``python -m dtnet_core.dfpt converge | recompute | engines | compare``) that writes one JSON file in
+Each study is a command (``dtnet dfpt converge | recompute | engines | compare``) that writes one JSON file in
 `data/results`, with where it came from.
 """
 
@@ -42,7 +42,7 @@ def stored(keys: Sequence[str] | None = None) -> dict[str, dict]:
         return {k: r for k, r in records.items() if not r["flags"]}
     missing = [k for k in keys if k not in records]
     if missing:
-        raise DFPTError(f"{missing} not in the set; `python -m dtnet_core.dfpt list` shows what is")
+        raise DFPTError(f"{missing} not in the set; `dtnet dfpt list` shows what is")
     return {k: records[k] for k in keys}
 
 

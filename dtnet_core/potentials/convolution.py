@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from e3nn import o3
 from torch import Tensor, nn
+
+from .parts import o3
 
 BONDS_AT_ONCE = 256
 

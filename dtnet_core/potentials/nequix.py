@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from e3nn import o3
 from pymatgen.core import Element
 from torch import Tensor
 
@@ -18,7 +17,15 @@ from ..features import Features
 from .graph import Graph
 from .open_encoder import DEFAULT_MAX_EDGES, OpenEncoder, rows_of
 from .packages import files_version, find_weights, import_bare
-from .parts import EDGE_CHANNELS, default_dtype, fixed_mix, rank2_basis, restore_double_constants, split_ranks
+from .parts import (
+    EDGE_CHANNELS,
+    default_dtype,
+    fixed_mix,
+    o3,
+    rank2_basis,
+    restore_double_constants,
+    split_ranks,
+)
 
 NEQUIX_FILES = {
     f"nequix-{tag}": f"nequix-{tag}.pt" for tag in ("mp-1", "mp-1-pft", "omat-1", "oam-1", "oam-1-pft")

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
-from e3nn import o3
 from torch import Tensor
+
+from .e3nn_build import import_o3
+
+o3 = import_o3()
 
 EDGE_CHANNELS = 16
 """Bond channels kept of each rank; the messages of a layer have hundreds (see `SevenNet.encode_layers`)."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib import import_module
 
 import torch
 
 from ..encoder import Encoder
+
+_FAMILIES = {  # what names begin with -> module, its encoder, the names it knows
+    "7net": ("sevennet", "SevenNet", "SEVENNET_NAMES"),
+    "nequix": ("nequix", "Nequix", "NEQUIX_FILES"),
+    "tensornet": ("tensornet", "TensorNet", "TENSORNET_FOLDERS"),
+}
 
 
 @lru_cache(maxsize=8)
@@ -31,14 +38,12 @@ def load_encoder(name: str = "7net-0", dtype: torch.dtype = torch.float32) -> En
     ImportError
         When the network's package is not installed.
     """
-    from .nequix import NEQUIX_FILES, Nequix  # here, as each takes seconds to import
-    from .sevennet import SEVENNET_NAMES, SevenNet
-    from .tensornet import TENSORNET_FOLDERS, TensorNet
-
-    for names, kind in ((SEVENNET_NAMES, SevenNet), (NEQUIX_FILES, Nequix), (TENSORNET_FOLDERS, TensorNet)):
-        if name in names:
-            return kind(name, dtype)
-    raise ValueError(f"no encoder is called {name!r}; choose from {[*SEVENNET_NAMES, *NEQUIX_FILES, *TENSORNET_FOLDERS]}")
+    module, kind, names = _FAMILIES.get(name.partition("-")[0], _FAMILIES["7net"])
+    family = import_module(f".{module}", __package__)  # here, as each takes a second to import, and only the one that is asked for
+    if name not in getattr(family, names):
+        known = [known for module, _, names in _FAMILIES.values() for known in getattr(import_module(f".{module}", __package__), names)]
+        raise ValueError(f"no encoder is called {name!r}; choose from {known}")
+    return getattr(family, kind)(name, dtype)
 
 
 def parse_features(text: str) -> list[tuple[str, tuple[int, ...]]]:

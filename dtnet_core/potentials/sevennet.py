@@ -7,15 +7,23 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from e3nn import o3
 from pymatgen.core import Element, Structure
 from torch import Tensor
 
 from ..crystals.structures import validate_structure
 from ..features import Features, concatenate_crystals
 from .convolution import Convolution
+from .e3nn_build import quick_build
 from .graph import Graph, batches_by_edges
-from .parts import EDGE_CHANNELS, default_dtype, fixed_mix, rank2_basis, restore_double_constants, split_ranks
+from .parts import (
+    EDGE_CHANNELS,
+    default_dtype,
+    fixed_mix,
+    o3,
+    rank2_basis,
+    restore_double_constants,
+    split_ranks,
+)
 
 SEVENNET_NAMES = ("7net-0", "7net-l3i5", "7net-mf-0")
 DEFAULT_MAX_EDGES = 2_000
@@ -60,7 +68,7 @@ class SevenNet:
             raise ValueError(
                 f"no SevenNet weights called {name!r} come with the wheel; choose from {SEVENNET_NAMES}"
             )
-        with warnings.catch_warnings(), default_dtype(torch.float32):
+        with warnings.catch_warnings(), default_dtype(torch.float32), quick_build():
             warnings.simplefilter("ignore")
             from sevenn.util import load_checkpoint  # slow import, noisy
 

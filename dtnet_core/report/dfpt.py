@@ -1,4 +1,4 @@
-"""The tables of `data/open_dfpt.md`, made from the stored studies: ``python -m dtnet_core.dfpt document``."""
+"""The tables of `data/open_dfpt.md`, made from the stored studies: ``dtnet dfpt document``."""
 
 from __future__ import annotations
 

@@ -38,11 +38,9 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     }
 
 
-def main() -> None:
-    """Rewrite every table that stands in a Markdown file: ``python -m dtnet_core.report.documents``."""
-    for (name, mark), text in markdown_blocks().items():
+def update_documents() -> list[tuple[str, str]]:
+    """Rewrite every table that stands in a Markdown file (``dtnet results tables``); gives files and marks."""
+    blocks = markdown_blocks()
+    for (name, mark), text in blocks.items():
         update_block(ROOT / name, mark, text)
-
-
-if __name__ == "__main__":
-    main()
+    return list(blocks)

@@ -1,4 +1,4 @@
-"""Redraw `figures/` from the stored results: ``python -m dtnet_core.draw``."""
+"""Redraw `figures/` from the stored results: ``dtnet results figures``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def baseline_figures(stored: list[dict], paper: dict) -> dict:
     return drawn
 
 
-def main() -> None:
-    """Every figure that needs nothing but `data/results` and `data/paper`."""
+def draw_figures() -> list[str]:
+    """Every figure that needs nothing but `data/results` and `data/paper`; gives their names."""
     paper, comparison = read_json(ROOT / "data/paper/table2.json"), read_json(RESULTS / "dfpt_comparison.json")
     stored = load_results(RESULTS / "tensors.json")
     full = headline(stored)
@@ -54,7 +54,7 @@ def main() -> None:
         drawn[f"reliability_{variant}"] = figures.reliability(records)
     for name, figure in drawn.items():
         figures.save(figure, ROOT / "figures" / name)
-        print(f"figures/{name}.png, .pdf")
+    return list(drawn)
 
 
 def screening_figures(stored: list[dict]) -> dict:
@@ -70,7 +70,3 @@ def screening_figures(stored: list[dict]) -> dict:
         shown = [b for r in rankings.values() for b in r["best"][:3]]
         drawn["screening_candidates"] = figures.crystals([pool[b["id"]] for b in shown], [f"{latexify(b['formula'])}, {b['value']:.1f} ± {b['deviation']:.1f}" for b in shown])
     return drawn
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,11 @@
 """Run the notebooks: by papermill with parameters, each into a copy of its own, or in place to refresh what they show.
 
 A run matrix (`notebooks/paper.yaml`) is many such runs, on this machine's cores, on SLURM or on a Dask scheduler that runs
-already. What finished is never run again. Command line: ``python -m dtnet_core.batch --help``.
+already. What finished is never run again. Command line: ``dtnet notebooks --help``.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -20,7 +19,6 @@ import pandas as pd
 
 from ..base.cluster import connect, on_cluster
 from ..base.files import locked, write_atomic
-from ..base.results import provenance, write_json
 
 _ENTRY = ("notebook", "parameters", "over")
 _UNSTABLE = ("execution", "papermill", "widgets")
@@ -208,52 +206,3 @@ def refresh_notebook(notebook: str | Path) -> None:
         if "outputs" in cell:
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     write_atomic(path, nbformat.writes(content) + "\n")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line names; gives the number of runs that failed."""
-    parser = argparse.ArgumentParser(description="Execute the kit's notebooks with papermill.")
-    parser.add_argument("notebooks", nargs="*", type=Path)
-    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
-    parser.add_argument("--output", type=Path, help="folder of the executed copies, default build/reproduce, of a matrix build/<its name>")
-    parser.add_argument("--in-place", action="store_true", help="refresh the stored outputs instead (profile mini)")
-    parser.add_argument("--matrix", type=Path, help="run matrix, for instance notebooks/paper.yaml; of the notebooks named only, if any are")
-    parser.add_argument("--scheduler", help="of a matrix: tcp://... of a running Dask scheduler, local or slurm; default: this process")
-    parser.add_argument("--workers", type=int, help="of a matrix: processes or jobs")
-    parser.add_argument("--record", type=Path, help="of a matrix: a JSON file to keep its table in, with hardware and commit")
-    options = parser.parse_args(arguments)
-    if options.matrix is None and not options.notebooks:
-        parser.error("name notebooks, or a --matrix")
-    if options.in_place:
-        for notebook in options.notebooks:
-            print(f"refreshing {notebook}", flush=True)
-            refresh_notebook(notebook)
-        return 0
-    if options.matrix is not None:
-        chosen = {notebook.stem for notebook in options.notebooks}
-        try:
-            tasks = read_matrix(options.matrix)
-        except (OSError, ValueError) as error:
-            parser.error(str(error))
-        known = {t.notebook.stem for t in tasks}
-        if chosen - known:
-            parser.error(f"{options.matrix} has no run of {', '.join(sorted(chosen - known))}; it has {', '.join(sorted(known))}")
-        tasks = [t for t in tasks if not chosen or t.notebook.stem in chosen]
-        output = options.output or Path("build") / options.matrix.stem
-        table = run_matrix(tasks, output, options.scheduler, options.workers, lambda text: print(text, flush=True))
-        if options.record is not None:
-            write_json(options.record, {"workers": options.workers or 1, "runs": table.to_dict("records")} | provenance())
-    else:
-        output = options.output or Path("build/reproduce")
-        figures, rows = output.resolve() / "figures", []
-        for notebook in options.notebooks:
-            print(f"running {notebook} (profile {options.profile})", flush=True)
-            rows.append(run_notebook(notebook, output / notebook.name, {"profile": options.profile, "figures_dir": str(figures)}))
-            print(f"  {rows[-1]['status']} after {rows[-1]['seconds']} s {rows[-1]['reason']}", flush=True)
-        table = pd.DataFrame(rows)
-    print(f"\n{table.to_string(index=False)}\n\nexecuted notebooks and figures: {output}")
-    return int((table["status"] == "failed").sum())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

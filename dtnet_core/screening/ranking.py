@@ -1,12 +1,11 @@
 """A pool of crystals ranked for both tasks by an ensemble that ships, and held against the paper's own validation.
 
-``python -m dtnet_core.screening.ranking`` adds the rankings to `data/results/screening.json`. Predictions are streamed and kept in the
+``dtnet screen rank`` adds the rankings to `data/results/screening.json`. Predictions are streamed and kept in the
 cache folder, so a killed run goes on.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 from scipy.stats import gaussian_kde
 
 from ..base.paths import default_cache_dir
-from ..base.results import IDENTITY, append_result, plain, provenance
+from ..base.results import IDENTITY, plain, provenance
 from ..crystals.record import TARGETS, Record
 from ..data.labels import load_auxiliary
 from ..data.loading import data_sha256, load_records
@@ -163,7 +162,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
     max_hull = None if all(r.meta.get("energy_above_hull_ev") is None for r in pool) else 0.0
     candidates, reasons = select_candidates(pool, [*known, *computed], max_hull=max_hull)
     table = table.loc[[r.id for r in candidates]]
-    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "known_sha256": data_sha256([*known, *computed]), "command": f"python -m dtnet_core.screening.ranking --variant {variant} --kappa {kappa}"}
+    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "known_sha256": data_sha256([*known, *computed]), "command": f"dtnet screen rank --variant {variant} --kappa {kappa}"}
     counts = {"pool": len(pool), "candidates": len(candidates), "excluded": dict(Counter(_kind(r) for r in reasons.values()))}
     failed = table.index[table["error"].notna()]
     counts["failed"] = {name: table.loc[name, "error"] for name in failed}
@@ -209,27 +208,9 @@ def load_known(data_dir: str | Path | None = None) -> list[Record]:
     return [*tensors, *load_auxiliary(tensors, data_dir)]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.screening.ranking --help``."""
-    parser = argparse.ArgumentParser(description="Rank the candidates of the data folder for both tasks; started again, it goes on.")
-    parser.add_argument("--variant", default="default", help="of the ensembles that ship with the kit")
-    parser.add_argument("--kappa", type=float, default=KAPPA)
-    parser.add_argument("--predictions", type=Path, help="folder of the streamed predictions, default in the cache folder")
-    parser.add_argument("--scheduler", help="tcp://... of a running Dask scheduler, local or slurm; default: this process")
-    parser.add_argument("--workers", type=int, help="processes or jobs; default: all cores, one job")
-    parser.add_argument("--results", default="data/results/screening.json")
-    o = parser.parse_args(arguments)
-    pool, ensemble = load_records("full", "screening_pool"), load_ensemble("total", o.variant)
-    folder = o.predictions or default_cache_dir() / "screening" / f"{o.variant}-{data_sha256(pool)[:12]}"
-    table = predict_pool(pool, folder, ensemble, o.scheduler, o.workers)
-    for record in rank_pool(pool, load_known(), table, ensemble, o.variant, o.kappa, load_records("mini"), published_dir(), load_records("mini", "screening_dfpt")):
-        append_result(o.results, record)
-        if record["study"] == "ranking":
-            print(f"{record['task']}: {record['candidates']} candidates of {record['pool']}, {len(record['failed'])} not predicted")
-            print(pd.DataFrame(record["best"]).drop(columns="tensor").round(2).to_string(index=False))
-        else:
-            print(f"{record['task']}: {record['in_pool']} of the paper's {record['rows']} are candidates, median rank {record['median_rank']}")
-
-
-if __name__ == "__main__":
-    main()
+def rank_data_folder(variant: str, kappa: float, predictions: str | Path | None = None, client=None, workers: int | None = None) -> list[dict]:
+    """`rank_pool` of the data folder's candidates, predicted into a folder (default: in the cache folder); started again, it goes on."""
+    pool, ensemble = load_records("full", "screening_pool"), load_ensemble("total", variant)
+    folder = predictions or default_cache_dir() / "screening" / f"{variant}-{data_sha256(pool)[:12]}"
+    table = predict_pool(pool, folder, ensemble, client, workers)
+    return rank_pool(pool, load_known(), table, ensemble, variant, kappa, load_records("mini"), published_dir(), load_records("mini", "screening_dfpt"))

@@ -6,7 +6,6 @@ only and can be repeated for every acquisition and many seeds. Records go to `da
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -172,39 +171,10 @@ def _identity(setup: Setup, task: str, what: str, seed: int, profile: str) -> di
 
 def _command(setup: Setup, profile: str, seed: int, task: str) -> str:
     """The command line that repeats a campaign, or with --enrichment that study."""
-    return " ".join(["python -m dtnet_core.screening.retrospective", f"--profile {profile} --seeds {seed} --tasks '{task}'", *_changed(setup)])
+    return " ".join(["dtnet screen retrospective", f"--profile {profile} --seeds {seed} --tasks '{task}'", *_changed(setup)])
 
 
 def _changed(setup: Setup) -> list[str]:
     """Options of the command line that are not the defaults."""
     names = [name for name in (*_NUMBERS, "kappa", "features") if getattr(setup, name) != getattr(Setup(), name)]
     return [f"--{name.replace('_', '-')} {getattr(setup, name)}" for name in names]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.screening.retrospective --help``."""
-    default = Setup()
-    parser = argparse.ArgumentParser(description="Hide labelled crystals and let rounds of screening find the best; finished campaigns are skipped.")
-    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--acquisitions", nargs="+", default=list(ACQUISITIONS), choices=ACQUISITIONS)
-    for name in _NUMBERS:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(default, name))
-    parser.add_argument("--kappa", type=float, default=default.kappa)
-    parser.add_argument("--features", default=default.features)
-    parser.add_argument("--enrichment", action="store_true", help="only: enrichment of the top 1 percent by cross-validation")
-    parser.add_argument("--results", default="data/results/screening.json")
-    o = parser.parse_args(arguments)
-    setup = Setup(o.known, o.rounds, o.top_k, o.kappa, o.features, o.members, o.epochs)
-    if o.enrichment:
-        for r in run_enrichment(setup, o.tasks, seed=o.seeds[0], profile=o.profile, results=o.results):
-            print(f"{r['task']}: {r['hits']} of the true top {r['top']} in the predicted one, enrichment {r['enrichment']:.1f}")
-        return
-    for r in run_study(setup, o.seeds, o.tasks, o.acquisitions, o.profile, o.results):
-        last = r["by_round"][-1]
-        print(f"{r['task']:16s} {r['acquisition']:12s} seed {r['seed']}: best {last['best']:.1f} of {r['best_hidden']:.1f}, recall {last['recall']:.2f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,12 @@
 """Which of the best candidates the kit's own DFPT can check, and what each will cost.
 
 Costs are read off the crystals that the kit has computed: they are proportional to the number of orbitals whose response is
-solved for. ``python -m dtnet_core.screening.shortlist`` writes structures of the stored ranking's best as files; ``python -m
-dtnet_core.dfpt compute`` does the rest (`data/open_dfpt.md`).
+solved for. ``dtnet screen shortlist`` writes structures of the stored ranking's best as files; ``dtnet dfpt
+compute`` does the rest (`data/open_dfpt.md`).
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..base.results import load_results
 from ..crystals.record import Record
 from ..data.loading import load_records
 from ..dfpt import DFPTError, inputs
-from .selection import TASKS, band_gap
+from .selection import band_gap
 
 MAGNETIC = frozenset(("V", "Cr", "Mn", "Fe", "Co", "Ni"))
 """Elements that are left out: the kit's DFPT is not spin-polarised."""
@@ -118,30 +117,33 @@ def affordable(candidates: Sequence[Record], computed: Sequence[Record], max_ato
 
 
 def write_inputs(records: Sequence[Record], folder: str | Path) -> list[Path]:
-    """Structures as `<folder>/<id>.vasp`, for ``python -m dtnet_core.dfpt compute``."""
+    """Structures as `<folder>/<id>.vasp`, for ``dtnet dfpt compute``."""
     paths = [Path(folder) / f"{r.id}.vasp" for r in records]
     for record, path in zip(records, paths, strict=True):
         write_atomic(path, Poscar(record.structure).get_str(significant_figures=12))
     return paths
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.screening.shortlist --help``."""
-    parser = argparse.ArgumentParser(description="Structures of the best small candidates of the stored ranking, for the kit's DFPT, and their costs.")
-    parser.add_argument("--task", choices=TASKS, help="default: both")
-    parser.add_argument("--number", type=int, default=7, help="candidates a task")
-    parser.add_argument("--folder", type=Path, default=Path("build/shortlist"))
-    parser.add_argument("--results", default="data/results/screening.json")
-    o = parser.parse_args(arguments)
-    rankings = [r for r in load_results(o.results) if r["study"] == "ranking" and o.task in (None, r["task"])]
-    rows = {row["id"]: row for r in rankings for row in r["shortlist"][: o.number]}
+def stored_shortlist(task: str | None, number: int, results: str | Path) -> list[tuple[dict, Record]]:
+    """The best small candidates of the stored rankings, cheapest first, with their structures.
+
+    Parameters
+    ----------
+    task : str, optional
+        One of `TASKS`; None: both.
+    number : int
+        Candidates a task.
+    results : path
+        `data/results/screening.json`, or one like it.
+
+    Raises
+    ------
+    ValueError
+        When no ranking is stored.
+    """
+    rankings = [r for r in load_results(results) if r["study"] == "ranking" and task in (None, r["task"])]
+    rows = {row["id"]: row for r in rankings for row in r["shortlist"][:number]}
     if not rows:
-        parser.exit(1, f"{o.results} has no ranking; run python -m dtnet_core.screening.ranking first\n")
+        raise ValueError(f"{results} has no ranking; run `dtnet screen rank` first")
     pool = {r.id: r for r in load_records("full", "screening_pool")}
-    for row in sorted(rows.values(), key=lambda row: row["minutes"]):
-        [path] = write_inputs([pool[row["id"]]], o.folder)
-        print(f"{path}  {row['formula']}, {row['spacegroup']}: {row['n_atoms']} atoms, {row['electrons']} electrons, about {row['minutes']:.0f} minutes")
-
-
-if __name__ == "__main__":
-    main()
+    return [(row, pool[row["id"]]) for row in sorted(rows.values(), key=lambda row: row["minutes"])]

@@ -6,7 +6,6 @@ computed again. The same call works in this process, on all cores, or on a Dask 
 
 from __future__ import annotations
 
-import argparse
 import errno
 import hashlib
 import warnings
@@ -253,24 +252,3 @@ def _missing(found: Iterable[tuple[str, object]], done: set[str]) -> tuple[Itera
         return entry[0] not in finished
 
     return filter(keep, found), skipped
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.streaming --help``."""
-    parser = argparse.ArgumentParser(description="Predict dielectric tensors of a source of crystals into parquet parts, resumably.")
-    parser.add_argument("source", help="folder of CIF or POSCAR files, .json(.gz), .jsonl(.gz), ASE .db, .parquet")
-    parser.add_argument("output", help="folder of the parts")
-    parser.add_argument("--variant", default="default", help="of the ensembles that ship with the kit")
-    parser.add_argument("--chunk", type=int, default=100, help="crystals a part")
-    parser.add_argument("--scheduler", help="tcp://... of a running Dask scheduler, local or slurm; default: this process")
-    parser.add_argument("--workers", type=int, help="processes or jobs; default: all cores, one job")
-    parser.add_argument("--retry", action="store_true", help="try crystals anew that have an error from before")
-    o = parser.parse_args(arguments)
-    found = predict_stream(o.source, o.output, None, o.variant, o.chunk, o.scheduler, o.workers, retry=o.retry)
-    print(found)
-    if found["failed"]:
-        print(f"{found['failed']} crystals failed, the column `error` says why; the same command with --retry tries them anew")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,12 +7,10 @@ from its checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +194,7 @@ def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, prog
 
 def _command(experiment: Experiment, seed: int) -> str:
     """The command line that repeats a run."""
-    words = ["python -m dtnet_core.experiment"]
+    words = ["dtnet train experiment"]
     for name in ("profile", "features", "target", "model", "split"):
         words.append(f"--{name} {getattr(experiment, name)}")
     for name in _TRAIN_OPTIONS:
@@ -229,51 +227,3 @@ def load_run(
     """
     checksum = load_clean(experiment.profile, data_dir)[1]
     return load_network(_run_file(experiment, seed, checksum, cache_dir).with_suffix(".safetensors"))[0]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.experiment --help``."""
-    parser = argparse.ArgumentParser(
-        description="Train and test DTNet; results go to a JSON file, finished runs are skipped."
-    )
-    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
-    parser.add_argument(
-        "--features", nargs="+", default=["7net-0:4"], help="e.g. 7net-0:4 7net-0:0-5 (one experiment each)"
-    )
-    parser.add_argument("--target", nargs="+", default=["total"], choices=TARGETS)
-    parser.add_argument("--model", default="DTNet-simple", choices=MODELS)
-    parser.add_argument("--split", default="record", choices=SPLITS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    for name in _TRAIN_OPTIONS:
-        default = getattr(TrainConfig, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=None if name == "max_epochs" else default)
-    parser.add_argument("--initial-anisotropy", type=float, default=1.0, help="see readout.DTNetConfig; few crystals need less than 1")
-    parser.add_argument(
-        "--fraction", nargs="+", type=float, default=[1.0],
-        help=f"shares of the training set; without --max-epochs as many steps for each as {TrainConfig.max_epochs} epochs of the whole have",
-    )  # fmt: skip
-    parser.add_argument("--results", help="default: data/results/tensors.json, or learning_curves.json for shares below 1")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="for torch; small networks gain nothing from more"
-    )
-    parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    given = TrainConfig(**{name: getattr(options, name) for name in _TRAIN_OPTIONS if getattr(options, name) is not None})
-    for features, target, fraction in itertools.product(options.features, options.target, options.fraction):
-        train = given
-        if options.max_epochs is None:
-            train = replace(given, max_epochs=round(given.max_epochs / fraction), patience=round(given.patience / fraction))
-        experiment = Experiment(
-            target, features, options.model, options.split, options.profile, train=train, fraction=fraction,
-            options={} if options.initial_anisotropy == 1 else {"initial_anisotropy": options.initial_anisotropy},
-        )  # fmt: skip
-        for run in run_experiment(experiment, options.seeds, options.results or default_results(experiment), resume=not options.again):
-            print(
-                f"{target:10s} {options.model} {features} {run['split']} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()

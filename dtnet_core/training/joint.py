@@ -7,7 +7,6 @@ crystals with scalars only (`labels`); what it is tested and tuned on are tensor
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import time
@@ -27,7 +26,7 @@ from ..crystals.structures import crystal_systems
 from ..data.held_out import held_out, material_groups, near_twins, with_twin
 from ..data.labels import load_auxiliary
 from ..data.loading import data_sha256, load_clean
-from ..data.splits import SPLITS, draw_split
+from ..data.splits import draw_split
 from ..ensemble import with_total
 from ..metrics import mae_ten
 from ..potentials.registry import spell_features
@@ -247,25 +246,7 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
                "best_epoch": [m.best_epoch for m in members], "validation_loss": [min(m.history["validation"]) for m in members],
                "parameters": sum(p.numel() for m in members for p in m.model.parameters()),
                "settings": asdict(recipe), "data_sha256": task.checksum,
-               "command": f"python -m dtnet_core.joint --recipe {name} --split {kind} --profile {profile} --seeds {seed}",
+               "command": f"dtnet train joint --recipe {name} --split {kind} --profile {profile} --seeds {seed}",
                "wall_s": round(time.monotonic() - started, 1), **provenance()}
         ))  # fmt: skip
     return runs
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.joint --help``."""
-    parser = argparse.ArgumentParser(description="Train and test ensembles of joint models; finished runs are skipped.")
-    parser.add_argument("--recipe", nargs="+", default=["default"], choices=tuple(RECIPES))
-    parser.add_argument("--split", default="record", choices=SPLITS)
-    parser.add_argument("--profile", default="full", choices=("mini", "full"))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--results", default="data/results/tensors.json")
-    options = parser.parse_args(arguments)
-    for name in options.recipe:
-        for run in run_joint(name, options.seeds, options.split, options.profile, options.results):
-            print(f"{name:8s} {run['target']:10s} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,6 @@ roads go to `data/results/roads.json`, the search to `data/results/search.json`;
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import time
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -113,7 +111,7 @@ def run_roads(names: Sequence[str], results: str | Path) -> None:
         scores = validate(recipe, narrow(task, recipe.auxiliary))
         record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
                   "data_sha256": task.checksum, "wall_s": round(time.monotonic() - started, 1),
-                  "command": f"python -m dtnet_core.search {shlex.quote(name)}", **provenance()}  # fmt: skip
+                  "command": f"dtnet train search {shlex.quote(name)}", **provenance()}  # fmt: skip
         with locked(Path(results)):
             write_json(results, [*load_results(results), record])
         print(name, {k: round(float(np.mean(v)), 4) for k, v in scores.items()}, flush=True)
@@ -180,28 +178,8 @@ def run_search(trials: int, results: str | Path, storage: str | Path | None = No
                             "validation_mae_ten": t.user_attrs, "seconds": t.duration.total_seconds()}
                            for t in study.trials if t.state.is_finished() and t.duration],
                 "base": asdict(SEARCHED), "seeds": SEEDS, "data_sha256": task.checksum,
-                "command": "python -m dtnet_core.search --trials N", **provenance(),
+                "command": f"dtnet train search --trials {len(study.trials)}", **provenance(),
             })  # fmt: skip
 
     study.optimize(objective, trials, callbacks=[keep])
     return study
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.search --help``."""
-    parser = argparse.ArgumentParser(description="Measure what helps, on validation sets; finished parts are skipped.")
-    parser.add_argument("names", nargs="*", metavar="ROAD", help="default: all")
-    parser.add_argument("--results", default="data/results/roads.json")
-    parser.add_argument("--trials", type=int, default=0, help="of the search, instead of roads")
-    parser.add_argument("--worker", type=int, default=0, help="number of this process among those that search at the same time")
-    parser.add_argument("--search-results", default="data/results/search.json")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    if options.trials:
-        run_search(options.trials, options.search_results, worker=options.worker)
-    else:
-        run_roads(options.names or list(ROADS), options.results)
-
-
-if __name__ == "__main__":
-    main()

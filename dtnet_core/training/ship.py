@@ -6,7 +6,6 @@ The intervals are fitted on the validation crystals of all seeds' ensembles toge
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -76,27 +75,10 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
         records.append(
             {"variant": name, "target": target, "seeds": list(seeds), "n_val": len(real["val"]), "n_test": len(ratios),
              "levels": LEVELS, "coverage": [float((ratios <= factors[str(level)]).mean()) for level in LEVELS],
-             "data_sha256": task.checksum, "command": f"python -m dtnet_core.ship --recipe {name}", **provenance()}
+             "data_sha256": task.checksum, "command": f"dtnet train ship --recipe {name}", **provenance()}
         )  # fmt: skip
     write_json(target_folder / "calibration.json", {"members": list(recipe.members), "targets": fitted})
     with locked(Path(results)):
         others = [r for r in load_results(results) if r["variant"] != name]
         write_json(results, [*others, *records])
     return records
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.ship --help``."""
-    parser = argparse.ArgumentParser(description="Write the weights of a recipe; networks trained before are not trained again.")
-    parser.add_argument("--recipe", nargs="+", default=["default"], choices=tuple(RECIPES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--results", default="data/results/calibration.json")
-    parser.add_argument("--figures", default="figures")
-    options = parser.parse_args(arguments)
-    for name in options.recipe:
-        for record in ship(name, options.seeds, options.results, draw=None):
-            print(name, record["target"], dict(zip(record["levels"], np.round(record["coverage"], 3), strict=True)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

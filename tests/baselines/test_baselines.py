@@ -15,7 +15,6 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.cost import forget_peak_memory, peak_memory_mb
 from dtnet_core.base.results import load_results
-from dtnet_core.baselines import __main__ as command_line
 from dtnet_core.baselines import experiment as module
 from dtnet_core.baselines import price, search
 from dtnet_core.baselines.experiment import NETWORKS, BaselineExperiment, Shared, run_baseline
@@ -32,6 +31,7 @@ from dtnet_core.training.fit import TrainConfig, _Run
 from dtnet_core.training.scratch.fit import ScratchNet
 from dtnet_core.training.scratch.orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
 from dtnet_core.training.scratch.teanet import TeaNet
+from tests.command import dtnet
 from tests.conftest import CRYSTALS, random_rotation, turn
 
 _FIELD = TensorFieldConfig("8x0e+8x0o+4x1o+4x1e+3x2e+3x2o+2x3o+2x3e", 3, 2, 6, "smooth_finite", (16,), 8)
@@ -310,16 +310,16 @@ def test_search_is_a_function_of_its_seed_and_prices_buy_epochs(shared, tmp_path
 
     monkeypatch.setattr(search, "search", lambda *_: pytest.fail("a finished search is repeated"))
     search.keep(first | {"train": asdict(replace(module.TRAIN, max_epochs=2, patience=2))}, path)
-    search.main(["--model", "PaiNN", "--profile", "mini", "--trials", "3", "--max-epochs", "2", "--results", str(path)])
+    assert dtnet("baselines", "search", "--model", "PaiNN", "--profile", "mini", "--trials", "3", "--max-epochs", "2", "--results", path) == 0
 
     record = price.measure("PaiNN", "mini", shared=shared)
     assert record["parameters"] > 0 and record["seconds_per_epoch"] > 0
     path.write_text(json.dumps([record | {"seconds_per_epoch": 36.0}]))
-    price.main(["--model", "PaiNN", "--profile", "mini", "--results", str(path)])  # known: not measured again
+    assert dtnet("baselines", "price", "--model", "PaiNN", "--profile", "mini", "--results", path) == 0  # known: not measured again
     assert price.epochs_within("PaiNN", 0.5, "mini", path=path) == 50
     assert price.epochs_within("PaiNN", 0.5, "mini", 0.25, path) == 200
     assert price.epochs_within("PaiNN", 100, "mini", path=path) == price.MOST_EPOCHS
-    with pytest.raises(ValueError, match=r"no measurement of M3GNet.*baselines\.price"):
+    with pytest.raises(ValueError, match=r"no measurement of M3GNet.*dtnet baselines price"):
         price.epochs_within("M3GNet", 1, "mini", path=path)
     assert price.parse_budget("7 epochs", "M3GNet", "mini", path) == 7
     assert price.parse_budget("0.5 hours", "PaiNN", "mini", path) == 50
@@ -368,24 +368,24 @@ def test_table2_beside_the_papers():
 
 def test_command_line_repeats_a_record(shared, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(module.NETWORKS, "PaiNN", SMALL["PaiNN"])
-    monkeypatch.setattr(command_line, "Shared", lambda profile: shared)
+    monkeypatch.setattr(module, "Shared", lambda profile: shared)
     path = tmp_path / "results.json"
     experiment = BaselineExperiment("PaiNN", "electronic", fraction=0.5, train=replace(module.TRAIN, learning_rate=2e-3, max_epochs=1))
-    words = experiment.command(3).split()[3:]
-    command_line.main([*words, "--results", str(path)])
+    words = experiment.command(3).split()[1:]
+    assert dtnet(*words, "--results", path) == 0
     assert "record:0.5" in capsys.readouterr().out
     (run,) = load_results(path)
     assert run["command"] == experiment.command(3) and run["seed"] == 3
     assert run["settings"]["train"]["learning_rate"] == 2e-3
 
-    command_line.main([*words, "--results", str(path)])
+    assert dtnet(*words, "--results", path) == 0
     assert load_results(path) == [run]  # found, not trained again
-    command_line.main([*words, "--max-epochs", "2", "--results", str(path)])
+    assert dtnet(*words, "--max-epochs", "2", "--results", path) == 0
     (longer,) = load_results(path)
     assert longer["epochs"] == 2 and longer["command"] == run["command"].replace("--max-epochs 1", "--max-epochs 2")
 
-    with pytest.raises(SystemExit):  # a network that diverges is named, and stops no other
-        command_line.main([*words, "--learning-rate", "1e30", "--max-epochs", "3", "--model", "PaiNN", "median", "--results", str(path)])
+    # a network that diverges is named, and stops no other
+    assert dtnet(*words, "--learning-rate", "1e30", "--max-epochs", "3", "--model", "PaiNN", "median", "--results", path) == 1
     assert "not finished:" in (said := capsys.readouterr()).err and "the loss is nan" in said.err and "median" in said.out
 
 

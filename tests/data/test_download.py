@@ -30,6 +30,7 @@ from dtnet_core.data import download, mp_documents
 from dtnet_core.data.cleaning import clean
 from dtnet_core.data.loading import data_sha256, load_records
 from dtnet_core.screening.selection import select_candidates
+from tests.command import dtnet
 
 KEY = "k3y" + "0123456789abcdef" + "ABCDEFGHIJKLM"  # 32 characters, like a real one
 
@@ -335,7 +336,7 @@ def test_a_missing_key_says_how_to_get_one(tmp_path, monkeypatch, capsys):
         download.DownloadError, match=r"MP_API_KEY is not set.*next-gen.materialsproject.org/api"
     ):
         download.download(tmp_path)
-    assert download.main([str(tmp_path)]) == 1
+    assert dtnet("download", tmp_path) == 1
     assert "export MP_API_KEY=" in capsys.readouterr().err
 
 
@@ -464,13 +465,13 @@ def test_the_screening_pool_goes_on_where_it_stopped(tmp_path):
 def test_the_command_line_makes_what_a_missing_file_asks_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mp_api.client.MPRester", lambda **options: pool_server())
     for name, option in (("mp_tensors", ""), ("screening_pool", " --screening-pool")):
-        with pytest.raises(FileNotFoundError, match=f"`python -m dtnet_core.download FOLDER{option}`"):
+        with pytest.raises(FileNotFoundError, match=f"`dtnet download FOLDER{option}`"):
             load_records("full", name, tmp_path)
-        assert download.main([str(tmp_path), *option.split(), "--limit", "2", "--page-size", "1"]) == 0
+        assert dtnet("download", tmp_path, *option.split(), "--limit", "2", "--page-size", "1") == 0
         assert len(load_records("full", name, tmp_path)) == 2 and f"2 records in {tmp_path / name}.json.gz" in capsys.readouterr().out
     assert not {r.id for r in load_records("full", "mp_tensors", tmp_path)} & {r.id for r in load_records("full", "screening_pool", tmp_path)}
     assert len(list((tmp_path / ".screening_pool.pages").glob("page-*"))) == 2
     for name in ("mp_scalars", "pbesol_tensors", "matbench_dielectric"):
         with pytest.raises(FileNotFoundError, match="no download for this file") as error:
             load_records("full", name, tmp_path)
-        assert "dtnet_core.download" not in str(error.value)
+        assert "dtnet download" not in str(error.value)

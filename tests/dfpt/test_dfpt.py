@@ -22,12 +22,12 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from dtnet_core import dfpt
 from dtnet_core.base.files import InUseError, locked
 from dtnet_core.crystals.symmetry import point_group_rotations, symmetry_violation
-from dtnet_core.dfpt import __main__ as command_line
 from dtnet_core.dfpt import abinit, inputs, qe
 from dtnet_core.dfpt.inputs import DFPTError
 from dtnet_core.dfpt.relax import relax
 from dtnet_core.dfpt.seeds import SET_FILE, build_seed, load_set, merge_record, read_seeds
 from dtnet_core.dfpt.upf import read_psp8, upf_text
+from tests.command import dtnet
 
 OUTPUTS = Path(__file__).parent / "outputs"
 QE, ABINIT = OUTPUTS / "qe", OUTPUTS / "abinit"
@@ -424,9 +424,9 @@ def test_queue_keeps_going_and_merges_what_ends(tmp_path, pseudo_dir, engine):
 def test_a_structure_file_is_computed_and_says_how(tmp_path, pseudo_dir, engine, capsys):
     file, target = tmp_path / "mine.vasp", tmp_path / "set.json.gz"
     start_structure().to(str(file), fmt="poscar")
-    command_line.main(["compute", str(file), "--no-relax", "--root", str(tmp_path / "runs"), "--set", str(target)])
+    assert dtnet("dfpt", "compute", file, "--no-relax", "--root", tmp_path / "runs", "--set", target) == 0
     [record] = load_set(target)
-    assert record["command"] == "python -m dtnet_core.dfpt compute mine.vasp --engine qe --no-relax"
+    assert record["command"] == "dtnet dfpt compute mine.vasp --engine qe --no-relax"
     assert record["id"] == "mine" and "mine: gap" in capsys.readouterr().out
 
 

@@ -12,10 +12,10 @@ from dtnet_core.crystals.record import TARGETS
 from dtnet_core.data.comparison import percent
 from dtnet_core.data.loading import load_records, save_records
 from dtnet_core.dfpt import studies
-from dtnet_core.dfpt.__main__ import main
 from dtnet_core.dfpt.inputs import DFPTError
 from dtnet_core.report import dfpt as report
 from dtnet_core.report import figures
+from tests.command import dtnet
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def other_database(tmp_path, monkeypatch):
 
 
 def test_the_same_crystals_are_found_and_compared_along_their_axes(other_database, capsys):
-    main(["compare"])
+    assert dtnet("dfpt", "compare") == 0
     found = json.loads((other_database / "dfpt_comparison.json").read_text())
     pairs = {c["id"]: c for c in found["crystals"] if c["mp_id"] != "mp-9"}
     assert set(pairs) == {"BN-wurtzite", "MgO-rocksalt"}
@@ -69,4 +69,4 @@ def test_the_document_shows_what_the_files_hold():
     text = report.DOCUMENT.read_text()
     for mark, table in report.tables().items():
         shown = text.split(f"<!-- {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
-        assert shown.strip() == table, "run: python -m dtnet_core.dfpt document"
+        assert shown.strip() == table, "run: dtnet dfpt document"

@@ -13,9 +13,11 @@ from dtnet_core.base.files import DataFileError, write_json_gz
 from dtnet_core.crystals.record import Record
 from dtnet_core.crystals.structures import structure_to_dict
 from dtnet_core.data import descriptors
-from dtnet_core.matbench import __main__ as command
 from dtnet_core.matbench import model, scores
+from dtnet_core.matbench import record as record_module
 from dtnet_core.matbench import run as matbench
+from dtnet_core.matbench import run as run_module
+from dtnet_core.matbench import task as task_module
 from dtnet_core.matbench import task as tasks
 from dtnet_core.matbench.model import Network, Shallow, convex_weights
 from dtnet_core.matbench.perceptron import Perceptron
@@ -24,6 +26,7 @@ from dtnet_core.matbench.scores import evaluate, paired_bootstrap
 from dtnet_core.matbench.task import Row, Task
 from dtnet_core.report.figures import matbench as figures
 from dtnet_core.training.fit import TrainConfig
+from tests.command import dtnet
 from tests.conftest import CRYSTALS
 
 TINY = {
@@ -193,20 +196,21 @@ def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_
         assert run(task, settings, [0, 1], folds, cache, progress=False)[0].equals(predictions)
     other, _ = run(task, settings, [2], folds, cache, progress=False)
     assert not np.allclose(other.prediction, predictions.prediction)
-    command.write_predictions(tmp_path / "a.csv.gz", predictions)
-    command.write_predictions(tmp_path / "b.csv.gz", predictions.copy())
+    record_module.write_predictions(tmp_path / "a.csv.gz", predictions)
+    record_module.write_predictions(tmp_path / "b.csv.gz", predictions.copy())
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
     np.testing.assert_allclose(pd.read_csv(tmp_path / "a.csv.gz").prediction, predictions.prediction, atol=1e-6)
 
 
 def test_command_line_writes_record_and_predictions(task, cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DTNET_CACHE_DIR", str(cache))
-    monkeypatch.setattr(command, "load_task", lambda profile: task)
-    monkeypatch.setattr(command, "LEARNERS", TINY)
-    common = ["--profile", "mini", "--features", "7net-0:2", "--learners", "kernel", "extra-trees", "--seeds", "0", "--results", str(tmp_path)]
-    command.main([*common, "--folds", "0"])
+    monkeypatch.setattr(task_module, "load_task", lambda profile: task)
+    for module in (run_module, record_module):
+        monkeypatch.setattr(module, "LEARNERS", TINY)
+    common = ["matbench", "--profile", "mini", "--features", "7net-0:2", "--learners", "kernel", "extra-trees", "--seeds", "0", "--results", str(tmp_path)]
+    assert dtnet(*common, "--folds", "0") == 0
     assert not list(tmp_path.iterdir())  # one fold is no result
-    command.main(common)
+    assert dtnet(*common) == 0
     assert "mean MAE" in capsys.readouterr().out
     record = json.loads((tmp_path / "matbench_mini.json").read_text())
     predictions = pd.read_csv(tmp_path / "matbench_mini_predictions.csv.gz")
@@ -217,8 +221,8 @@ def test_command_line_writes_record_and_predictions(task, cache, tmp_path, monke
     assert abs(worst["n"] - worst["prediction"]) == pytest.approx(max(f["max"] for f in record["folds"]))
     assert sum(t["rows"] for t in record["by_tier"].values()) == 30
     assert {"model", "std_mae", "median_ae", "mae_n_lt_4", "seeds", "commit", "hardware", "data_sha256", "command", "wall_s"} <= set(record)
-    with pytest.raises(ValueError, match="official record needs"):
-        command.main([*common, "--official", str(tmp_path / "record.json")])
+    assert dtnet(*common, "--official", tmp_path / "record.json") == 1
+    assert "official record needs" in capsys.readouterr().err
     with pytest.raises(ValueError, match="twice"):
         scores.aligned(pd.concat([predictions, predictions[:1]]), task)
     with pytest.raises(ValueError, match="tests it in fold"):

@@ -13,6 +13,7 @@ from dtnet_core.base import files
 from dtnet_core.base.cluster import connect, slurm_cluster
 from dtnet_core.run import batch
 from dtnet_core.run.batch import Task, read_matrix, run_matrix
+from tests.command import dtnet
 from tests.screening.test_streaming import read, salts, slurm_here, tiny_ensemble
 
 KILLS = """
@@ -90,11 +91,10 @@ def test_a_damaged_notebook_fails_alone(matrix, tmp_path, text):
 
 def test_names_that_a_matrix_lacks_are_refused(matrix, tmp_path, capsys):
     for names in (["typo.ipynb"], ["told.ipynb", "notebooks/typo.ipynb"]):
-        with pytest.raises(SystemExit) as stopped:
-            batch.main(["--matrix", str(matrix), *names, "--output", str(tmp_path / "out")])
-        assert stopped.value.code and "matrix.yaml has no run of typo; it has absent, told" in capsys.readouterr().err
+        assert dtnet("notebooks", "matrix", matrix, *names, "--output", tmp_path / "out") == 1
+        assert "matrix.yaml has no run of typo; it has absent, told" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert batch.main(["--matrix", str(matrix), "absent.ipynb", "--output", str(tmp_path / "out")]) == 1
+    assert dtnet("notebooks", "matrix", matrix, "absent.ipynb", "--output", tmp_path / "out") == 1
     assert str(tmp_path / "absent.ipynb") in (tmp_path / "out" / "table.csv").read_text()
 
 
@@ -132,8 +132,7 @@ def test_a_wrong_matrix_is_refused_by_file_and_entry(tmp_path, capsys, text, mes
     with pytest.raises(ValueError, match=r"(?s)^\S*m\.yaml" + (message if message[0] == "," else f" {message}")) as error:
         read_matrix(tmp_path / "m.yaml")
     assert "<unicode string>" not in str(error.value)
-    with pytest.raises(SystemExit):
-        batch.main(["--matrix", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "out")])
+    assert dtnet("notebooks", "matrix", tmp_path / "m.yaml", "--output", tmp_path / "out") == 1
     assert str(tmp_path / "m.yaml") in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

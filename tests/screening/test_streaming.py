@@ -31,6 +31,7 @@ from dtnet_core.potentials.registry import load_encoder
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.screening import streaming
 from dtnet_core.screening.streaming import predict_stream
+from tests.command import dtnet
 from tests.conftest import CRYSTALS
 
 FEATURES = "7net-0:1"
@@ -402,12 +403,12 @@ def test_schedulers_that_are_not_there(ensemble, tmp_path, monkeypatch):
 def test_command_line(ensemble, tmp_path, monkeypatch, capsys):
     (tmp_path / "one.json").write_text(json.dumps([structure_to_dict(CRYSTALS["cubic"]())]))
     monkeypatch.setattr(streaming, "load_ensemble", lambda target, variant: {"mine": ensemble}[variant])
-    streaming.main([str(tmp_path / "one.json"), str(tmp_path / "out"), "--variant", "mine"])
+    assert dtnet("screen", "stream", tmp_path / "one.json", tmp_path / "out", "--variant", "mine") == 0
     said = capsys.readouterr().out
     assert "'computed': 1" in said and "--retry" not in said and read(tmp_path / "out").loc["0", "formula"] == "MgO"
     (tmp_path / "one.json").write_text("[{}, {}]")
-    streaming.main([str(tmp_path / "one.json"), str(tmp_path / "out"), "--variant", "mine"])
+    assert dtnet("screen", "stream", tmp_path / "one.json", tmp_path / "out", "--variant", "mine") == 0
     assert "1 crystals failed" in (said := capsys.readouterr().out) and "--retry" in said
     (tmp_path / "one.json").write_text(json.dumps([structure_to_dict(CRYSTALS["cubic"]())] * 2))
-    streaming.main([str(tmp_path / "one.json"), str(tmp_path / "out"), "--variant", "mine", "--retry"])
+    assert dtnet("screen", "stream", tmp_path / "one.json", tmp_path / "out", "--variant", "mine", "--retry") == 0
     assert "'computed': 1, 'skipped': 1, 'failed': 0" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from dtnet_core.training import experiment as experiment_module
 from dtnet_core.training.experiment import Experiment, load_run, run_experiment
 from dtnet_core.training.fit import TrainConfig, fit, mae_ten_loss, predict
 from dtnet_core.training.sets import build_set, group_projector
+from tests.command import dtnet
 from tests.conftest import random_rotation, turn
 
 
@@ -165,6 +166,6 @@ def test_feature_texts():
 def test_shares_of_the_training_set_get_as_many_steps(monkeypatch):
     asked = []
     monkeypatch.setattr(experiment_module, "run_experiment", lambda experiment, *_, **__: asked.append(experiment) or [])
-    experiment_module.main(["--fraction", "0.1", "1", "--seeds", "0"])
-    experiment_module.main(["--fraction", "0.1", "--max-epochs", "7", "--seeds", "0"])
+    assert dtnet("train", "experiment", "--fraction", "0.1", "1", "--seeds", "0") == 0
+    assert dtnet("train", "experiment", "--fraction", "0.1", "--max-epochs", "7", "--seeds", "0") == 0
     assert [(e.train.max_epochs, e.train.patience) for e in asked] == [(3000, 2000), (300, 200), (7, 200)]

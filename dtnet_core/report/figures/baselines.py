@@ -86,7 +86,7 @@ def training_cost(costs: Sequence[Mapping]) -> Figure:
         Of `data/results/baseline_cost.json`, of one profile.
     """
     if not costs:
-        raise ValueError("there are no costs to draw; run python -m dtnet_core.baselines.price first")
+        raise ValueError("there are no costs to draw; run dtnet baselines price first")
     panels = {
         "parameters": ("parameters (thousands)", 1e-3), "seconds_per_epoch": ("epoch (s)", 1.0), "peak_memory_mb": ("memory (GB)", 1e-3)
     }  # fmt: skip

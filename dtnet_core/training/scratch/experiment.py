@@ -1,7 +1,7 @@
 """Encoder and readout trained together from random weights: the curves "from scratch" of the paper's Fig.
 5a-b.
 
-Splits, loss, optimiser, schedule and stopping are those of `dtnet_core.experiment`, so its runs and these
+Splits, loss, optimiser, schedule and stopping are those of `training.experiment`, so its runs and these
 differ in what the encoder knew before. Training an encoder takes a hundred times longer than training a
 readout on stored features; so a run has a budget, in epochs or in hours, and its record says what the budget
 was and what ended the run.
@@ -9,7 +9,6 @@ was and what ended the run.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,12 +24,11 @@ from ...base.paths import default_cache_dir, sources
 from ...base.results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
 from ...crystals.record import TARGETS, Record
 from ...crystals.structures import crystal_systems
-from ...data.loading import load_clean
 from ...data.splits import draw_split
 from ...features import to_mandel
 from ..fit import TrainConfig
 from ..scores import test_scores
-from .fit import GraphSet, ScratchNet, ScratchResult, build_graphs, fit_scratch, predict_scratch
+from .fit import GraphSet, ScratchNet, ScratchResult, fit_scratch, predict_scratch
 from .orbit_graph import OrbitGraph
 from .sevennet import FreshSevenNet
 from .teanet import TeaNet
@@ -118,7 +116,7 @@ class ScratchExperiment:
 
     def command(self, seed: int) -> str:
         """The command line that repeats a run."""
-        words = ["python -m dtnet_core.scratch"]
+        words = ["dtnet train scratch"]
         words += [f"--{name} {getattr(self, name)}" for name in ("profile", "encoder", "target", "model")]
         words += spell_options(self, TRAIN)
         return " ".join([*words, f"--layers {self.layer} --seeds {seed}"])
@@ -242,49 +240,3 @@ def run_file(experiment: Trainable, seed: int, checksum: str, cache_dir: str | P
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
     name = f"{experiment.profile}-{experiment.target}-{experiment.name}-seed{seed}-{digest}.pt"
     return Path(cache_dir or default_cache_dir()) / "runs" / name
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``python -m dtnet_core.scratch --help``."""
-    parser = argparse.ArgumentParser(
-        description="Train encoder and readout from random weights; finished runs are skipped."
-    )
-    parser.add_argument("--profile", default="mini", choices=("mini", "full"))
-    parser.add_argument("--encoder", default="teanet", choices=tuple(ENCODERS))
-    parser.add_argument("--layers", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="one experiment each")
-    parser.add_argument("--target", nargs="+", default=["total"], choices=TARGETS)
-    parser.add_argument("--model", default="DTNet-simple", choices=("DTNet-simple", "DTNet"))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    for name in OPTIONS:
-        default = getattr(TRAIN, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--max-hours", type=float, help="of processor time in training, for each run")
-    parser.add_argument("--results", default="data/results/tensors.json")
-    parser.add_argument("--threads", type=int, default=1, help="for torch")
-    parser.add_argument("--device", default="cpu", help='for torch, such as "cuda"')
-    parser.add_argument("--again", action="store_true", help="repeat runs that the results file holds")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    records, checksum = load_clean(options.profile)
-    graphs = build_graphs([r.structure for r in records], cache_dir=default_cache_dir())
-    train = TrainConfig(**{name: getattr(options, name) for name in OPTIONS})
-    for target in options.target:
-        for layer in options.layers:
-            experiment = ScratchExperiment(
-                target, options.encoder, layer, options.model, options.profile, train, options.max_hours
-            )
-            for run in run_scratch(
-                experiment,
-                options.seeds,
-                records,
-                graphs,
-                checksum,
-                options.results,
-                resume=not options.again,
-                device=options.device,
-            ):
-                print(
-                    f"{target:10s} {options.model} {run['encoder']}:{layer} seed {run['seed']}: "
-                    f"MAE_ten {run['mae_ten']:.3f} "
-                    f"after {run['epochs']} epochs ({run['budget']['ended_by']})", flush=True,
-                )  # fmt: skip

@@ -1,0 +1,26 @@
+"""`dtnet download`: fill a data folder from the Materials Project."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def download(
+    folder: Annotated[str, typer.Argument(help="where to write; name it in DTNET_DATA_DIR afterwards")],
+    screening_pool: Annotated[bool, typer.Option("--screening-pool", help="stable crystals without a dielectric tensor instead, into screening_pool.json.gz")] = False,
+    limit: Annotated[int | None, typer.Option(help="only so many materials")] = None,
+    page_size: Annotated[int, typer.Option(help="materials a request")] = 100,
+    fresh: Annotated[bool, typer.Option("--fresh", help="forget the pages of an earlier run")] = False,
+) -> None:
+    """Get training data from the Materials Project (free key).
+
+    The key is read from MP_API_KEY. A download that was stopped goes on where it ended.
+    """
+    from ...base.files import read_json
+    from ...data import download as chapter
+
+    fill = chapter.download_pool if screening_pool else chapter.download
+    path = fill(folder, page_size=page_size, limit=limit, fresh=fresh)
+    print(f"{len(read_json(path))} records in {path}")

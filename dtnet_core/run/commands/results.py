@@ -1,0 +1,33 @@
+"""`dtnet results`: tables and figures from the stored results."""
+
+from __future__ import annotations
+
+from .options import Command, Profile, group
+
+app = group("Make tables and figures again from stored results.")
+
+
+@app.command(cls=Command)
+def tables() -> None:
+    """Rewrite every table that stands in README.md and other Markdown files."""
+    from ...report.documents import update_documents
+
+    for name, mark in update_documents():
+        print(f"{name}: {mark}")
+
+
+@app.command(cls=Command)
+def figures() -> None:
+    """Redraw figures/ from the stored results."""
+    from ...report.draw import draw_figures
+
+    for name in draw_figures():
+        print(f"figures/{name}.png, .pdf")
+
+
+@app.command(cls=Command)
+def summary(profile: Profile = "full") -> None:
+    """Store the numbers of a cleaned data set in data/results/dataset.json."""
+    from ...data.summary import store_summary
+
+    print(store_summary(profile))

@@ -1,0 +1,156 @@
+"""Tensors of crystals in files of any kind, as rows: what `dtnet predict` shows and writes. A crystal that fails has its reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..base.files import DataFileError, write_atomic
+from ..crystals.sources import entries, to_structure
+from ..ensemble import COVERAGES, Ensemble, encoders_of
+from ..potentials.registry import load_encoder
+
+ENDINGS = (".parquet", ".csv", ".json")
+"""Of the files that `write_rows` writes."""
+COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+
+_TOGETHER = 64  # crystals
+_CONTAINERS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".db", ".parquet")
+
+
+def crystals(paths: Iterable[str | Path]) -> Iterator[tuple[str, object]]:
+    """Names and unread crystals of structure files, folders and files of many crystals; an error in the place of what cannot be opened.
+
+    Names are paths; "file:id" for a crystal of a file that may hold many.
+    """
+    for path in map(Path, paths):
+        if not path.is_dir() and path.exists() and not path.name.lower().endswith(_CONTAINERS):
+            yield str(path), path
+            continue
+        try:
+            for name, content in entries(path):
+                yield (str(path / name) if path.is_dir() else f"{path}:{name}"), content
+        except (DataFileError, OSError) as error:
+            yield str(path), error
+
+
+def predict_rows(ensemble: Ensemble, paths: Iterable[str | Path]) -> Iterator[dict]:
+    """One row a crystal, in order, some crystals at a time.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    paths : iterable of path
+        See `crystals`.
+
+    Yields
+    ------
+    dict
+        `id`, `formula`, `n_atoms`, `tensor` (3 x 3 list, in the Cartesian frame of the structure as it was read), `constant` (mean of
+        the diagonal), `half_width_68` and `half_width_90` of its intervals, `error`; None where there is none.
+    """
+    elements = frozenset.intersection(*(load_encoder(part.rpartition(":")[0].strip()).elements for part in encoders_of(ensemble.features)))
+    found = crystals(paths)
+    while some := list(islice(found, _TOGETHER)):
+        read = [_read(content, elements) for _, content in some]
+        answers = _predict(ensemble, [one for one in read if not isinstance(one, Exception)])
+        for (name, _), structure in zip(some, read, strict=True):
+            yield _row(name, structure, structure if isinstance(structure, Exception) else next(answers))
+
+
+def _read(content, elements):
+    try:
+        return to_structure(content, elements)
+    except MemoryError:
+        raise
+    except Exception as error:  # parsers raise whatever the broken place happens to cause
+        return error
+
+
+def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
+    """(tensor, half widths) or the error of each structure."""
+    try:
+        found = ensemble.predict(structures, progress=False)
+        return iter([(found.tensors[i], found.std[i], found.wide[i]) for i in range(len(structures))])
+    except (MemoryError, OSError):  # no crystal's fault
+        raise
+    except Exception as error:
+        if len(structures) == 1:
+            return iter([error])
+        return (answer for structure in structures for answer in _predict(ensemble, [structure]))  # only its own turn tells which
+
+
+def _row(name: str, structure, answer) -> dict:
+    row = dict.fromkeys(("id", "formula", "n_atoms", "tensor", "constant", "half_width_68", "half_width_90", "error")) | {"id": name}
+    if not isinstance(structure, Exception):
+        row |= {"formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
+    if not isinstance(answer, Exception) and not np.isfinite(answer[0]).all():
+        answer = ValueError("the predicted tensor is not finite")
+    if isinstance(answer, Exception):
+        return row | {"error": str(answer).strip() or type(answer).__name__}
+    tensor, *widths = answer
+    return row | {"tensor": np.asarray(tensor, float).tolist(), "constant": float(np.trace(tensor) / 3)} | {
+        f"half_width_{round(100 * share)}": float(width) for share, width in zip(COVERAGES, widths, strict=True)
+    }  # fmt: skip
+
+
+def write_rows(rows: Sequence[dict], path: str | Path, **about: str) -> None:
+    """Write rows as the ending of the file says: parquet or CSV with six components of the tensor, or JSON with the whole.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of `predict_rows`.
+    path : path
+        See `check_ending`.
+    **about
+        Columns that are the same for all rows: target, variant.
+    """
+    ending, path = check_ending(path), Path(path)
+    if ending == ".json":
+        lines = ",\n".join(json.dumps(about | row) for row in rows)
+        write_atomic(path, f"[\n{lines}\n]\n")
+        return
+    flat = [about | _flat(row) for row in rows]
+    if ending == ".csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, flat[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+        write_atomic(path, text.getvalue())
+        return
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {"n_atoms": pyarrow.int32(), **dict.fromkeys(("id", "formula", "error", *about), pyarrow.string())}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in flat[0]])
+    parquet.write_table(pyarrow.Table.from_pylist(flat, schema=schema), sink := pyarrow.BufferOutputStream())
+    write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def check_ending(path: str | Path) -> str:
+    """The ending of a file that `write_rows` can write.
+
+    Raises
+    ------
+    ValueError
+        For another ending.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in ENDINGS:
+        raise ValueError(f"{path}: the ending says what is written; choose from {', '.join(ENDINGS)}")
+    return ending
+
+
+def _flat(row: dict) -> dict:
+    tensor = row["tensor"]
+    components = {f"eps_{name}": None if tensor is None else tensor[i][j] for name, (i, j) in COMPONENTS.items()}
+    place = list(row).index("tensor")
+    items = list(row.items())
+    return dict(items[:place]) | components | dict(items[place + 1 :])
