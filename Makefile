@@ -1,4 +1,4 @@
-# make reproduce | test | lab | bench | refresh | baselines; each creates .venv from the lock when it is missing.
+# make reproduce | test | lab | bench | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab bench refresh baselines figures clean
+.PHONY: reproduce test lab bench refresh baselines figures wheel clean
 
 reproduce: $(READY)
 	$(BIN)/dtnet notebooks run --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
@@ -45,6 +45,11 @@ baselines: $(READY)
 figures: $(READY)
 	$(BIN)/dtnet results figures
 	$(BIN)/dtnet results tables
+
+# A wheel in build/wheel, with the trained weights: prediction without a clone.
+wheel: $(READY)
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheel .
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
