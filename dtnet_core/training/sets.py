@@ -22,6 +22,7 @@ ORBIT_SYMPREC = 1e-3
 """Distance in angstrom within which atoms must map onto each other to be treated as equivalent."""
 ORBIT_TOLERANCE = 1e-3
 """Largest difference of two equivalent atoms' scalars, relative to the largest scalar; above it nothing is left out."""
+_BASIS = from_mandel(torch.eye(6, dtype=torch.float64)).reshape(6, 9).numpy()
 
 
 @dataclass(frozen=True)
@@ -181,10 +182,10 @@ def _all_atoms(feature: Features) -> tuple[Tensor, Tensor, Tensor]:
 
 def group_projector(rotations: np.ndarray) -> Tensor:
     """[6, 6]: mean over rotations [G, 3, 3] of T -> R T R^t, in Mandel's notation."""
-    r = torch.as_tensor(rotations, dtype=torch.float64)
-    basis = from_mandel(torch.eye(6, dtype=torch.float64))  # [6, 3, 3]
-    turned = torch.einsum("gia,mab,gjb->mij", r, basis, r) / len(r)
-    return to_mandel(turned).T  # column m: image of basis tensor m
+    r = np.asarray(rotations, dtype=float).reshape(-1, 9)
+    mean = (r.T @ r).reshape(3, 3, 3, 3) / len(r)  # [i, a, j, b]: mean of R_ia R_jb
+    mean = mean.transpose(0, 2, 1, 3).reshape(9, 9)  # [ij, ab]
+    return torch.from_numpy(_BASIS @ mean @ _BASIS.T)
 
 
 def _bonds_of(receiver: Tensor, keep: Tensor, n: int) -> tuple[Tensor, Tensor]:
