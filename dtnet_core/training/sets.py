@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..crystals.record import FUNCTIONALS, Record
-from ..crystals.symmetry import orbits
+from ..crystals.symmetry_store import Orbits, stored_orbits
 from ..features import Features, Packed, from_mandel, to_mandel
 
 ORBIT_SYMPREC = 1e-3
@@ -89,7 +90,7 @@ class CrystalSet:
 
 
 def build_set(features: Sequence[Features], records: Sequence[Record], target: str | Sequence[str] | None = None,
-              reduce: bool = True, scalars: bool = False) -> CrystalSet:  # fmt: skip
+              reduce: bool = True, scalars: bool = False, cache_dir: str | Path | None = None) -> CrystalSet:  # fmt: skip
     """Pack the features of crystals and the tensors of their records.
 
     Parameters
@@ -103,6 +104,8 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
         Keep one atom of each orbit; False keeps all.
     scalars : bool
         Take records that have scalars only, too, and keep the functional of the labels (for joint models).
+    cache_dir : path, optional
+        Where the orbits are kept, default `base.paths.default_cache_dir()`; see `crystals.symmetry_store`.
 
     Returns
     -------
@@ -125,8 +128,9 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
         "bv": [],
         "bn": [],
     }
-    for feature, record in zip(features, records, strict=True):
-        keep, weights, projector = _orbit_weights(feature, record) if reduce else _all_atoms(feature)
+    found = stored_orbits([r.structure for r in records], ORBIT_SYMPREC, cache_dir) if reduce else [None] * len(records)
+    for feature, record, equivalent in zip(features, records, found, strict=True):
+        keep, weights, projector = _orbit_weights(feature, equivalent)
         packed = feature.pack()
         for name, value in (("s", packed.scalars), ("v", packed.vectors), ("t", packed.tensors)):
             rows[name].append(value[keep])
@@ -161,12 +165,11 @@ def _label(record: Record, target: str, scalars: bool) -> Tensor:
     return to_mandel(torch.tensor(tensor))
 
 
-def _orbit_weights(feature: Features, record: Record) -> tuple[Tensor, Tensor, Tensor]:
+def _orbit_weights(feature: Features, found: Orbits | None) -> tuple[Tensor, Tensor, Tensor]:
     """Kept atoms [k], their weights [k], and the point group's projector [6, 6] of one crystal."""
-    try:
-        representative, rotations = orbits(record.structure, ORBIT_SYMPREC)
-    except ValueError:  # no symmetry found: nothing to leave out
+    if found is None:
         return _all_atoms(feature)
+    representative, rotations = found
     index = torch.from_numpy(np.asarray(representative))
     difference = (feature.scalars - feature.scalars[index]).abs().max()
     if difference > ORBIT_TOLERANCE * feature.scalars.abs().max():
