@@ -28,6 +28,8 @@ lab: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/set_building.py
 	$(BIN)/python benchmarks/streaming.py
 
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.

@@ -41,7 +41,7 @@ def probe(profile: str, n: int, folder: str, data_dir: str | None, encoder_name:
     features = stage(
         "read", lambda: FeatureStore(encoder, folder).features(structures, layer, progress=False)
     )
-    data = stage("build_set", lambda: build_set(features, records, "total"))
+    data = stage("build_set", lambda: build_set(features, records, "total", cache_dir=folder))
     epoch = KitEpoch(data, TrainConfig())
     epoch()
     stage("train_epoch", epoch)

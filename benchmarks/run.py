@@ -4,7 +4,7 @@
     python benchmarks/run.py --quick    # under a minute, prints only
 
 One thread. What is compared is timed in turns, in one run; every number is a median. The file holds one entry for each
-profile measured.
+profile measured, and those of `inference.py` and `set_building.py`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ sys.path.insert(0, str(ROOT))  # so that it runs without an installed package
 import torch  # noqa: E402
 from encoding import measure_encoding, measure_end_to_end  # noqa: E402
 from growth import measure_growth, print_probe  # noqa: E402
+from record import OUTPUT, store  # noqa: E402
 from training_step import measure_training  # noqa: E402
 from workload import crystals  # noqa: E402
 
-from dtnet_core.base.results import provenance, write_json  # noqa: E402
+from dtnet_core.base.results import provenance  # noqa: E402
 from dtnet_core.potentials.registry import load_encoder  # noqa: E402
 from dtnet_core.potentials.store import FeatureStore  # noqa: E402
 
 ENCODER, LAYER = "7net-0", 4
-OUTPUT = ROOT / "data" / "results" / "performance.json"
 GOALS = {"encoding_overhead": 0.10, "training_speedup": 3.0}
 FULL = {"encode": 64, "end": 32, "train": 512, "bonds": 128, "repeats": 7, "sizes": [100, 500, 2500]}
 QUICK = {"encode": 6, "end": 4, "train": 64, "bonds": 0, "repeats": 3, "sizes": [8, 32]}
@@ -110,9 +110,7 @@ def main() -> None:
     if output is None:
         print(json.dumps(found, indent=1, default=float))
     else:
-        known = json.loads(output.read_text()) if output.exists() else {}
-        write_json(output, known | {chosen.profile: found})
-        print(f"written: {output}")
+        store(output, chosen.profile, found)
     for name, goal in found["goals"].items():
         print(f"{name}: {goal['found']:.3f}, goal {'met' if goal['met'] else 'NOT met'}")
     print(

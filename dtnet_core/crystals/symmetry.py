@@ -1,20 +1,16 @@
 """Crystal symmetry in the Cartesian frame of a structure: point group, orbits, crystal system.
 
 A dielectric tensor is only meaningful together with the frame its crystal was given in. Everything here
-therefore works with the structure as it stands: no standard setting, no rotation. The symmetry search itself
-is spglib's.
+therefore works with the structure as it stands: no standard setting, no rotation. `search` finds the operations.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints retries that succeed; failures still raise
-
 import numpy as np
-import spglib
+
+from .search import Cell, clear_search, primitive_operations, sorted_rotations, spglib_cell, spglib_search
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -26,38 +22,6 @@ _LAST_SPACE_GROUP = (
     (2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"),
     (167, "trigonal"), (194, "hexagonal"), (230, "cubic"),
 )  # fmt: skip
-
-
-def _cell(structure: Structure) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """The structure as spglib's (lattice rows [3, 3] angstrom, fractional positions [N, 3], numbers [N])."""
-    if len(structure) == 0:
-        raise ValueError("the structure has no atoms; check the file it was read from")
-    if not structure.is_ordered:
-        raise ValueError(
-            f"{structure.composition.formula}: sites are partially occupied, so the crystal has no single "
-            "point group; give an ordered structure"
-        )
-    lattice, positions = np.array(structure.lattice.matrix), np.array(structure.frac_coords)
-    if not (np.isfinite(lattice).all() and np.isfinite(positions).all()):
-        raise ValueError(f"{structure.composition.formula}: the lattice or a coordinate is NaN or infinite")
-    return lattice, positions, [site.specie.Z for site in structure]
-
-
-def _search(name: str, structure: Structure, cell: tuple, symprec: float, **options):
-    """Call `spglib.<name>`; a failed search becomes a ValueError that names the crystal."""
-    reason = ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # older error handling: returns None
-            found = getattr(spglib, name)(cell, symprec=symprec, **options)
-    except spglib.SpglibError as error:
-        found, reason = None, f" ({error})"
-    if found is None:
-        raise ValueError(
-            f"{structure.composition.formula}: no symmetry found at symprec={symprec} angstrom{reason}; "
-            "check for two atoms on top of each other, or lower symprec below the shortest bond"
-        )
-    return found
 
 
 def _orthogonal(matrices: np.ndarray) -> np.ndarray:
@@ -89,14 +53,57 @@ def point_group_rotations(structure: Structure, symprec: float = 0.01) -> np.nda
     ValueError
         For an empty or disordered structure, non-finite numbers, or when spglib finds no symmetry.
     """
-    cell = _cell(structure)
-    primitive = _search("standardize_cell", structure, cell, symprec, to_primitive=True, no_idealize=True)
-    operations = _search("get_symmetry", structure, primitive, symprec)
-    fractional = np.unique(np.asarray(operations["rotations"]), axis=0)  # [G, 3, 3] integers
-    identity = (fractional == np.eye(3, dtype=int)).all(axis=(1, 2))
-    fractional = np.concatenate([fractional[identity], fractional[~identity]])
-    columns = np.asarray(primitive[0]).T  # lattice vectors as columns
+    cell = spglib_cell(structure)
+    return _point_group(structure, cell, symprec, clear_search(cell, symprec))
+
+
+def _point_group(structure: Structure, cell: Cell, symprec: float, found) -> np.ndarray:
+    """[G, 3, 3]: the point group by what `clear_search` found, or by spglib where that is None."""
+    if found is not None:
+        columns, fractional = primitive_operations(found, cell)
+    else:
+        primitive = spglib_search("standardize_cell", structure, cell, symprec, to_primitive=True, no_idealize=True)
+        columns = np.asarray(primitive[0]).T  # lattice vectors as columns
+        fractional = sorted_rotations(spglib_search("get_symmetry", structure, primitive, symprec)["rotations"])
     return _orthogonal(columns @ fractional @ np.linalg.inv(columns))
+
+
+def cell_operations(structure: Structure, symprec: float, angle_tolerance: float = -1.0) -> tuple[np.ndarray, np.ndarray]:
+    """All symmetry operations of the cell as it is given, pure translations included.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    symprec : float
+        Distance tolerance in angstrom.
+    angle_tolerance : float
+        spglib's, in degrees; negative: from `symprec`.
+
+    Returns
+    -------
+    rotations, translations : np.ndarray, [G, 3, 3], [G, 3]
+        Of fractional coordinates: x -> rotation x + translation.
+
+    Raises
+    ------
+    ValueError
+        As `point_group_rotations`.
+    """
+    cell = spglib_cell(structure)
+    found = clear_search(cell, symprec)
+    if found is not None:
+        return np.array(found.operations.rotations), np.array(found.operations.translations)
+    dataset = spglib_search("get_symmetry_dataset", structure, cell, symprec, angle_tolerance=angle_tolerance)
+    return np.asarray(dataset.rotations), np.asarray(dataset.translations)
+
+
+def space_group_number(structure: Structure, symprec: float = 0.01, angle_tolerance: float = -1.0) -> int:
+    """Number of the space group in the International Tables; parameters and errors as `cell_operations`."""
+    cell = spglib_cell(structure)
+    found = clear_search(cell, symprec)
+    if found is not None:
+        return found.number
+    return int(spglib_search("get_symmetry_dataset", structure, cell, symprec, angle_tolerance=angle_tolerance).number)
 
 
 def symmetrize(tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
@@ -159,7 +166,7 @@ def crystal_system(structure: Structure, symprec: float = 0.01) -> str:
     ValueError
         As `point_group_rotations`.
     """
-    number = _search("get_symmetry_dataset", structure, _cell(structure), symprec).number
+    number = space_group_number(structure, symprec)
     return next(system for last, system in _LAST_SPACE_GROUP if number <= last)
 
 
@@ -191,10 +198,14 @@ def orbits(structure: Structure, symprec: float = 1e-3) -> tuple[np.ndarray, np.
     ValueError
         As `point_group_rotations`.
     """
-    dataset = _search("get_symmetry_dataset", structure, _cell(structure), symprec)
-    labels = np.asarray(dataset.crystallographic_orbits)  # [N], equivalence of the primitive cell's symmetry
+    cell = spglib_cell(structure)
+    found = clear_search(cell, symprec)
+    if found is not None:
+        labels = np.array(found.orbits)  # [N], equivalence of the primitive cell's symmetry
+    else:
+        labels = np.asarray(spglib_search("get_symmetry_dataset", structure, cell, symprec).crystallographic_orbits)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return first[inverse].astype(np.int64), point_group_rotations(structure, symprec)
+    return first[inverse].astype(np.int64), _point_group(structure, cell, symprec, found)
 
 
 def standard_rotation(structure: Structure, symprec: float = 0.01) -> np.ndarray:
@@ -221,5 +232,5 @@ def standard_rotation(structure: Structure, symprec: float = 0.01) -> np.ndarray
     ValueError
         As `point_group_rotations`.
     """
-    dataset = _search("get_symmetry_dataset", structure, _cell(structure), symprec)
+    dataset = spglib_search("get_symmetry_dataset", structure, spglib_cell(structure), symprec)
     return _orthogonal(np.asarray(dataset.std_rotation_matrix))

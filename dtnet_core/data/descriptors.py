@@ -16,11 +16,13 @@ from tqdm import tqdm
 from ..base.files import locked, write_atomic
 from ..base.paths import default_cache_dir
 from ..crystals.structures import crystal_key
+from ..crystals.symmetry import space_group_number
 
 _CHUNK = 1000
 """Descriptors computed between two writes."""
 _NEIGHBOURS = 5.0
 """Angstrom: how far neighbours are looked for; an atom without any counts as having one there."""
+_ANGLE_TOLERANCE = 5.0  # degrees, pymatgen's
 
 
 @functools.cache
@@ -57,8 +59,8 @@ def describe(structure: Structure) -> np.ndarray:
         values = [x for f in _featurizers() for x in f.featurize(structure.composition.element_composition)]
         radii = np.array([getattr(site.specie, "atomic_radius", None) or np.nan for site in structure], dtype=float)
         try:
-            space_group = structure.get_space_group_info(symprec=0.01)[1]
-        except Exception:  # spglib and pymatgen raise errors of their own
+            space_group = space_group_number(structure, 0.01, _ANGLE_TOLERANCE)
+        except ValueError:  # none is found
             space_group = 1
     center, _, _, distance = structure.get_neighbor_list(_NEIGHBOURS)
     nearest = np.full(len(structure), _NEIGHBOURS)

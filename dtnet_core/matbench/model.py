@@ -62,7 +62,7 @@ def load_inputs(structures: Sequence[Structure], features: str, cache_dir: str |
     for first in range(0, len(structures), _CHUNK):
         chunk = list(structures[first : first + _CHUNK])
         records = [Record(str(i), s, s.composition.reduced_formula) for i, s in enumerate(chunk)]
-        sets.append(build_set(compute_features(features, chunk, False, cache_dir, progress), records))
+        sets.append(build_set(compute_features(features, chunk, False, cache_dir, progress), records, cache_dir=cache_dir))
     crystals = join_sets(sets)
     parts = channels_of(features, structures[0], cache_dir)
     return Inputs(crystals, pool(crystals), compute_descriptors(structures, cache_dir, progress), parts)

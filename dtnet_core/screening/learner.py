@@ -125,7 +125,7 @@ class DTNetLearner:
 
 def learner_set(records: Sequence[Record], features: str, cache_dir: str | Path | None = None, progress: bool = True) -> CrystalSet:
     """Features of records and candidates for a `DTNetLearner`, without labels."""
-    return build_set(compute_features(features, [r.structure for r in records], False, cache_dir, progress), records)
+    return build_set(compute_features(features, [r.structure for r in records], False, cache_dir, progress), records, cache_dir=cache_dir)
 
 
 def labels_of(record: Record) -> torch.Tensor:

@@ -135,7 +135,7 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), resu
     features = compute_features(
         experiment.features, [r.structure for r in records], experiment.model == "DTNet", cache_dir, progress
     )
-    data = build_set(features, records, experiment.target)
+    data = build_set(features, records, experiment.target, cache_dir=cache_dir)
     systems = crystal_systems([r.structure for r in records])
     for position, seed in enumerate(seeds):
         if runs[position] is None:

@@ -127,7 +127,7 @@ def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None
     records = [*benchmark, *extra]
     group = _stored("materials", records, cache_dir, lambda: material_groups(records))
     features = compute_features(recipe.features, [r.structure for r in records], False, cache_dir, progress)
-    data = build_set(features, records, PARTS, scalars=True)
+    data = build_set(features, records, PARTS, scalars=True, cache_dir=cache_dir)
     return Task(records, len(benchmark), group, data, channels_of(recipe.features, records[0].structure, cache_dir), checksum)
 
 

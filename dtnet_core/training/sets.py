@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..crystals.record import FUNCTIONALS, Record
-from ..crystals.symmetry import orbits
+from ..crystals.symmetry_store import Orbits, stored_orbits
 from ..features import Features, Packed, from_mandel, to_mandel
 
 ORBIT_SYMPREC = 1e-3
 """Distance in angstrom within which atoms must map onto each other to be treated as equivalent."""
 ORBIT_TOLERANCE = 1e-3
 """Largest difference of two equivalent atoms' scalars, relative to the largest scalar; above it nothing is left out."""
+_BASIS = from_mandel(torch.eye(6, dtype=torch.float64)).reshape(6, 9).numpy()
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class CrystalSet:
 
 
 def build_set(features: Sequence[Features], records: Sequence[Record], target: str | Sequence[str] | None = None,
-              reduce: bool = True, scalars: bool = False) -> CrystalSet:  # fmt: skip
+              reduce: bool = True, scalars: bool = False, cache_dir: str | Path | None = None) -> CrystalSet:  # fmt: skip
     """Pack the features of crystals and the tensors of their records.
 
     Parameters
@@ -102,6 +104,8 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
         Keep one atom of each orbit; False keeps all.
     scalars : bool
         Take records that have scalars only, too, and keep the functional of the labels (for joint models).
+    cache_dir : path, optional
+        Where the orbits are kept, default `base.paths.default_cache_dir()`; see `crystals.symmetry_store`.
 
     Returns
     -------
@@ -124,8 +128,9 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
         "bv": [],
         "bn": [],
     }
-    for feature, record in zip(features, records, strict=True):
-        keep, weights, projector = _orbit_weights(feature, record) if reduce else _all_atoms(feature)
+    found = stored_orbits([r.structure for r in records], ORBIT_SYMPREC, cache_dir) if reduce else [None] * len(records)
+    for feature, record, equivalent in zip(features, records, found, strict=True):
+        keep, weights, projector = _orbit_weights(feature, equivalent)
         packed = feature.pack()
         for name, value in (("s", packed.scalars), ("v", packed.vectors), ("t", packed.tensors)):
             rows[name].append(value[keep])
@@ -160,12 +165,11 @@ def _label(record: Record, target: str, scalars: bool) -> Tensor:
     return to_mandel(torch.tensor(tensor))
 
 
-def _orbit_weights(feature: Features, record: Record) -> tuple[Tensor, Tensor, Tensor]:
+def _orbit_weights(feature: Features, found: Orbits | None) -> tuple[Tensor, Tensor, Tensor]:
     """Kept atoms [k], their weights [k], and the point group's projector [6, 6] of one crystal."""
-    try:
-        representative, rotations = orbits(record.structure, ORBIT_SYMPREC)
-    except ValueError:  # no symmetry found: nothing to leave out
+    if found is None:
         return _all_atoms(feature)
+    representative, rotations = found
     index = torch.from_numpy(np.asarray(representative))
     difference = (feature.scalars - feature.scalars[index]).abs().max()
     if difference > ORBIT_TOLERANCE * feature.scalars.abs().max():
@@ -181,10 +185,10 @@ def _all_atoms(feature: Features) -> tuple[Tensor, Tensor, Tensor]:
 
 def group_projector(rotations: np.ndarray) -> Tensor:
     """[6, 6]: mean over rotations [G, 3, 3] of T -> R T R^t, in Mandel's notation."""
-    r = torch.as_tensor(rotations, dtype=torch.float64)
-    basis = from_mandel(torch.eye(6, dtype=torch.float64))  # [6, 3, 3]
-    turned = torch.einsum("gia,mab,gjb->mij", r, basis, r) / len(r)
-    return to_mandel(turned).T  # column m: image of basis tensor m
+    r = np.asarray(rotations, dtype=float).reshape(-1, 9)
+    mean = (r.T @ r).reshape(3, 3, 3, 3) / len(r)  # [i, a, j, b]: mean of R_ia R_jb
+    mean = mean.transpose(0, 2, 1, 3).reshape(9, 9)  # [ij, ab]
+    return torch.from_numpy(_BASIS @ mean @ _BASIS.T)
 
 
 def _bonds_of(receiver: Tensor, keep: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from pymatgen.core import Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from torch import Tensor
 
+from ...crystals.symmetry import cell_operations
 from ...features import from_mandel, to_mandel
 from ...potentials.graph import build_graph
 
 ORBIT_SYMPREC = 1e-3
 """Distance in angstrom within which atoms must map onto each other to be treated as equivalent."""
+_ANGLE_TOLERANCE = 5.0  # degrees, pymatgen's
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,9 @@ def site_images(
     representative, rotations = np.arange(n), np.tile(np.eye(3), (n, 1, 1))
     lattice, x = structure.lattice.matrix, structure.frac_coords
     try:
-        operations = SpacegroupAnalyzer(structure, symprec).get_symmetry_operations()
-    except Exception:  # pymatgen's and spglib's errors alike: nothing to leave out
+        w, shifts = cell_operations(structure, symprec, _ANGLE_TOLERANCE)  # [G, 3, 3], [G, 3]
+    except ValueError:  # no symmetry found: nothing to leave out
         return representative, rotations, np.eye(3)[None]
-    w = np.array([o.rotation_matrix for o in operations])  # [G, 3, 3], of fractional coordinates
-    shifts = np.array([o.translation_vector for o in operations])
     u, _, vt = np.linalg.svd(lattice.T @ w @ np.linalg.inv(lattice.T))
     group = u @ vt  # [G, 3, 3], the nearest orthogonal matrices
     numbers = np.array([site.specie.Z for site in structure])
