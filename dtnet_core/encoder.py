@@ -65,7 +65,7 @@ def encode(
     Raises
     ------
     ValueError
-        For a layer the encoder does not have, and for structures it cannot encode (`structures.InvalidStructureError`).
+        For a layer the encoder does not have, and for structures it cannot encode (`crystals.structures.InvalidStructureError`).
     """
     wanted = (layers,) if isinstance(layers, int) else tuple(layers)
     return select_layers(encoder.encode_layers(structures, with_donors(encoder, wanted), bonds), wanted)

@@ -136,7 +136,7 @@ class Packed:
         Mean over the crystal's point group of T -> R T R^t in Mandel's notation; needed exactly when atoms were left out.
     edges : (receiver [E] int64, scalars [E, Cbs], vectors [E, 3, Cbv]), optional
     functional : Tensor, [B] int64, optional
-        Position of the label's density functional in `record.FUNCTIONALS`; None: the first.
+        Position of the label's density functional in `crystals.record.FUNCTIONALS`; None: the first.
     """
 
     scalars: Tensor

@@ -14,7 +14,7 @@ constant to a forest, the mean over all nine elements 0.34-0.37, the mean over t
 is implemented as printed.
 
 MAE_ten, RMSE_ten, MAE_diag and MAE_off-diag depend on the orientation of the crystals, the others do not. The
-paper's zero off-diagonal elements hold in the standard axes of `dtnet_core.symmetry.standard_rotation`.
+paper's zero off-diagonal elements hold in the standard axes of `dtnet_core.crystals.symmetry.standard_rotation`.
 """
 
 from __future__ import annotations

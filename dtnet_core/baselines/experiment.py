@@ -125,7 +125,7 @@ class Shared:
     ----------
     profile : {"mini", "full"}
     data_dir, cache_dir : path, optional
-        See `data.resolve_data_dir` and `store.default_cache_dir`.
+        See `data.loading.resolve_data_dir` and `base.paths.default_cache_dir`.
     progress : bool
     """
 

@@ -134,7 +134,7 @@ def to_structure(content, elements: Collection[str] | None = None) -> Structure:
     Raises
     ------
     ValueError
-        With the reason; `structures.InvalidStructureError` is one. An error that `entries` has in the place of a crystal is raised.
+        With the reason; `crystals.structures.InvalidStructureError` is one. An error that `entries` has in the place of a crystal is raised.
     OSError
         For a path that is not visible from here or cannot be read now: no fault of the crystal's.
     """

@@ -229,7 +229,7 @@ def crystal_systems(
     Returns
     -------
     list of str
-        Names as in `dtnet_core.symmetry.CRYSTAL_SYSTEMS`.
+        Names as in `dtnet_core.crystals.symmetry.CRYSTAL_SYSTEMS`.
     """
     cache = Path(cache) if cache is not None else None
     stored: dict[str, str] = {}

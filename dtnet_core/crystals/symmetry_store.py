@@ -1,6 +1,6 @@
 """Orbits and point groups on disk: searched once a crystal, found again by content.
 
-`<root>/symmetry/<method>/<tolerance>/<digit>.npz` holds the crystals whose `structures.crystal_key` begins with that hexadecimal
+`<root>/symmetry/<method>/<tolerance>/<digit>.npz` holds the crystals whose `crystals.structures.crystal_key` begins with that hexadecimal
 digit. The method names the versions of both libraries and of this package's own rules. A file is replaced as a whole and under
 its lock, so that processes may share a store; each array in it has a checksum, and a file that fails it is set aside.
 """

@@ -25,7 +25,7 @@ def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None
     tensors : sequence of Record
         The benchmark's own; a crystal of one of their Materials Project ids has nothing to add.
     data_dir : path, optional
-        See `data.resolve_data_dir`.
+        See `data.loading.resolve_data_dir`.
 
     Returns
     -------

@@ -148,7 +148,7 @@ def load_task(profile: str = "full", data_dir: str | os.PathLike | None = None) 
         `matbench` package) with the official dataset where the package has it on disk, else ``matbench_dielectric.json.gz``
         of the data folder, whose structures were joined from a copy of the same database.
     data_dir : path, optional
-        See `data.resolve_data_dir`.
+        See `data.loading.resolve_data_dir`.
 
     Raises
     ------

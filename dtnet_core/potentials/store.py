@@ -1,7 +1,7 @@
 """Features on disk: computed once per crystal, found again by content, checked when read.
 
 A store is a folder `<root>/<encoder>/<version>/` of safetensors files ("shards"). Every entry is addressed by the
-content of its crystal (`structures.crystal_key`), the layer, and by encoder, weights and precision through the folder's name.
+content of its crystal (`crystals.structures.crystal_key`), the layer, and by encoder, weights and precision through the folder's name.
 Shards are written under a temporary name and then renamed, so a killed run leaves whole shards only and the next run
 goes on with what is missing. They are memory-mapped when read, and every entry carries a checksum.
 """

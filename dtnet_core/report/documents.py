@@ -10,6 +10,8 @@ from .table2 import beside_ours, cells, summary, verdict
 from .tables import (
     by_formula,
     card_table,
+    chosen_on_text,
+    front_table,
     headline,
     interval_table,
     markdown_table,
@@ -17,6 +19,7 @@ from .tables import (
     readme_table,
     roads_table,
     screening_table,
+    twins_table,
     update_block,
 )
 
@@ -27,12 +30,15 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     stored, paper = load_results(folder / "tensors.json"), json.loads((ROOT / "data/paper/table2.json").read_text())
     dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
     return {
-        ("README.md", "results"): readme_table(dtnets, paper),
-        ("README.md", "by formula"): readme_table(by_formula(stored), paper),
-        ("README.md", "interval"): markdown_table(interval_table(stored, paper)),
-        ("README.md", "matbench"): matbench_table(json.loads((folder / "matbench.json").read_text())),
-        ("README.md", "baselines"): f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}",
-        ("README.md", "screening"): screening_table(load_results(folder / "screening.json")),
+        ("README.md", "headline"): front_table(stored, paper),
+        ("docs/results.md", "chosen on"): chosen_on_text(json.loads((folder / "splits.json").read_text())["chosen_on"]),
+        ("docs/results.md", "twins"): twins_table(stored),
+        ("docs/results.md", "results"): readme_table(dtnets, paper),
+        ("docs/results.md", "by formula"): readme_table(by_formula(stored), paper),
+        ("docs/results.md", "interval"): markdown_table(interval_table(stored, paper)),
+        ("docs/results.md", "matbench"): matbench_table(json.loads((folder / "matbench.json").read_text())),
+        ("docs/results.md", "baselines"): f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}",
+        ("docs/results.md", "screening"): screening_table(load_results(folder / "screening.json")),
         ("data/results/experiments.md", "roads"): roads_table(load_results(folder / "roads.json")),
         ("data/weights/README.md", "metrics"): card_table(stored),
     }

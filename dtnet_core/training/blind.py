@@ -83,7 +83,7 @@ def run_blind(variants: Sequence[str] = ("default", "best"), results: str | Path
         "source": SOURCE, "n_source": len(records), "n_unseen": len(chosen), "trained_on": TRAINED_ON,
         "rule": "neither Materials Project id nor reduced formula in a file that the networks learned from",
         "bins": BINS, "variants": [scores(chosen, v, cache_dir, progress) for v in variants],
-        "data_sha256": data_sha256(records), "command": "dtnet train blind", "wall_s": round(time.monotonic() - started, 1), **provenance(),
+        "data_sha256": data_sha256(records), "command": "dtnet results blind", "wall_s": round(time.monotonic() - started, 1), **provenance(),
     }  # fmt: skip
     write_json(results or RESULTS / "blind.json", record)
     return record

@@ -117,7 +117,7 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int] = range(5), resu
     cache_dir : path, optional
         For features, checkpoints and trained models; default `store.default_cache_dir()`.
     data_dir : path, optional
-        See `data.resolve_data_dir`.
+        See `data.loading.resolve_data_dir`.
     progress : bool
     resume : bool
         False: repeat runs that the results file or a checkpoint already holds.

@@ -1,6 +1,6 @@
 """Training of a readout on stored features: Section 5.3's optimiser, schedule, clipping and early stopping.
 
-A run is a deterministic function of its data, its configuration and its seed (on a CPU, for a given number of
+On one machine a run is a deterministic function of its data, its configuration and its seed (on a CPU, for a given number of
 threads), also when it was killed and started again: weights, optimiser, random state and history are checkpointed.
 """
 

@@ -121,7 +121,7 @@ class Task:
 
 def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None = None,
               cache_dir: str | Path | None = None, progress: bool = True) -> Task:  # fmt: skip
-    """Read, encode and pack what a recipe trains on; see `data.resolve_data_dir` and `store.compute_features`."""
+    """Read, encode and pack what a recipe trains on; see `data.loading.resolve_data_dir` and `potentials.store.compute_features`."""
     benchmark, checksum = load_clean(profile, data_dir)
     extra = load_auxiliary(benchmark, data_dir) if recipe.auxiliary and profile == "full" else []
     records = [*benchmark, *extra]

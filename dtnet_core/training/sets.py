@@ -45,7 +45,7 @@ class CrystalSet:
     scalar_only : Tensor, [B] bool, or None
         Where only the mean diagonal element of `targets` is known.
     functional : Tensor, [B] int64, or None
-        Position of the labels' functional in `record.FUNCTIONALS`.
+        Position of the labels' functional in `crystals.record.FUNCTIONALS`.
     """
 
     scalars: Tensor

@@ -31,3 +31,21 @@ def summary(profile: Profile = "full") -> None:
     from ...data.summary import store_summary
 
     print(store_summary(profile))
+
+
+@app.command(cls=Command)
+def splits() -> None:
+    """Store the ids of every split behind the joint models' results, so that anybody can check them."""
+    from ...base.paths import RESULTS
+    from ...data.stored_splits import store_splits
+
+    print(store_splits(RESULTS / "splits.json")["chosen_on"])
+
+
+@app.command(cls=Command)
+def blind() -> None:
+    """Test the shipped weights on crystals that no file of their training holds: data/results/blind.json."""
+    from ...training.blind import run_blind
+
+    for scores in run_blind()["variants"]:
+        print({k: v for k, v in scores.items() if not isinstance(v, (dict, list)) and k != "histogram"})

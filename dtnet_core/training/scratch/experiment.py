@@ -160,7 +160,7 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
     experiment : ScratchExperiment or another `Trainable`
     seeds : sequence of int
     records, graphs, checksum
-        Of `data.load_clean` and `build_graphs`: what all experiments of a profile share.
+        Of `data.loading.load_clean` and `build_graphs`: what all experiments of a profile share.
     results : path, optional
         Results file: runs it holds are not repeated (see `stored_runs`), new ones are added.
     cache_dir : path, optional
