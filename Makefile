@@ -29,6 +29,7 @@ lab: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/streaming.py
+	$(BIN)/python benchmarks/first_prediction.py
 
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
 refresh: $(READY)
