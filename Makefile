@@ -33,6 +33,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/set_building.py
 	$(BIN)/python benchmarks/streaming.py
+	$(BIN)/python benchmarks/first_prediction.py
 
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
 refresh: $(READY)
