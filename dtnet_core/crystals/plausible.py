@@ -33,6 +33,7 @@ UNBONDED = 2.0
 """Distance of the nearest atom, in sums of covalent radii, beyond which an atom is bonded to none: 5 crystals above, of H and of N."""
 
 VOLUMES = {
+    "He": 8, "Ne": 12, "Ar": 20, "Kr": 15, "Xe": 20,
     "H": 7.7, "Li": 9, "Be": 5.5, "B": 8.6, "C": 6.5, "N": 8.5, "O": 8.3, "F": 11.4, "Na": 18.4, "Mg": 12, "Al": 12, "Si": 17.6,
     "P": 22.7, "S": 25, "Cl": 30.3, "K": 31.6, "Ca": 21.7, "Sc": 15.7, "Ti": 15.6, "V": 20.7, "Cr": 13.6, "Mn": 15.9, "Fe": 12.3, "Co": 10.4,
     "Ni": 9.9, "Cu": 12.3, "Zn": 15, "Ga": 17.5, "Ge": 21.3, "As": 27.8, "Se": 30.7, "Br": 37.6, "Rb": 39.1, "Sr": 27.4, "Y": 21.1, "Zr": 18.4,
@@ -41,7 +42,9 @@ VOLUMES = {
     "Dy": 20.5, "Ho": 19.7, "Er": 19.2, "Tm": 19.1, "Yb": 17.8, "Lu": 18.6, "Hf": 17.2, "Ta": 20.5, "W": 23.3, "Re": 20.3, "Os": 9.3, "Ir": 6.7,
     "Pt": 15.6, "Au": 25.3, "Hg": 27.9, "Tl": 32.8, "Pb": 29.6, "Bi": 28.6, "Ac": 24.2, "Th": 25.1, "Pa": 21.1, "U": 30.4, "Np": 15.3, "Pu": 8.4,
 }
-"""Volume of an atom in angstrom^3, by element: a robust fit to the volumes of the crystals above (carbon: for diamond)."""
+"""Volume of an atom in angstrom^3, by element: a robust fit to the volumes of the crystals above (carbon: for diamond; noble gases:
+well below their solids, which are soft)."""
+_OTHER = 10.0  # of elements that are in none of these crystals
 
 
 def impossible(structure: Structure) -> str | None:
@@ -60,7 +63,7 @@ def impossible(structure: Structure) -> str | None:
     """
     if not all(structure.lattice.pbc):
         return f"periodic along {[bool(p) for p in structure.lattice.pbc]} only: a crystal is periodic along all three vectors"
-    usual = sum(VOLUMES.get(symbol, 0.0) for symbol in _symbols(structure))
+    usual = sum(VOLUMES.get(symbol, _OTHER) for symbol in _symbols(structure))
     if structure.volume < SMALLEST * usual:
         return (f"the cell has {structure.volume:.4g} angstrom^3 for {structure.formula}, {structure.volume / usual:.2f} of what these atoms take in known crystals "
                 f"(least: {SMALLEST}); is a lattice constant or its unit (angstrom) wrong?")  # fmt: skip

@@ -114,7 +114,7 @@ def from_ieee(tensor: Any, structure: Structure) -> np.ndarray:
     return rotation.T @ np.asarray(tensor, dtype=float) @ rotation
 
 
-def _own_calculation(tasks: Any, expected: Sequence[np.ndarray | None], crystal: Any) -> tuple[Any, list[str]]:
+def _own_calculation(tasks: Any, expected: Sequence[np.ndarray], crystal: Any) -> tuple[Any, list[str]]:
     """The calculation that tensors in IEEE axes come from, or None; and flags."""
     tasks = tasks if isinstance(tasks, list | tuple) else [tasks]
     formula = None if crystal is None else _structure(crystal).composition.reduced_formula
@@ -126,10 +126,8 @@ def _own_calculation(tasks: Any, expected: Sequence[np.ndarray | None], crystal:
     return fitting[0], ["differs_from_published"]
 
 
-def _agree(found: Sequence[np.ndarray], expected: Sequence[np.ndarray | None]) -> bool:
+def _agree(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> bool:
     """Whether electronic and ionic tensors are the same up to a rotation, which their eigenvalues tell."""
-    if any(tensor is None for tensor in expected):
-        return True  # nothing to hold them against
     scale = MAX_DIFFERENCE * np.abs(expected[0] + expected[1]).max()
     return all(np.abs(_eigenvalues(a) - _eigenvalues(b)).max() <= scale for a, b in zip(found, expected, strict=True))
 
@@ -141,11 +139,12 @@ def _tensors(task: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return None if any(tensor is None for tensor in found) else (found[0], found[1])
 
 
-def _published(document: Any, part: str) -> np.ndarray | None:
-    tensor = get_field(document, part)
-    if tensor is not None and _matrix(tensor) is None:
-        raise ValueError(f"the published {part} tensor is no 3 x 3 matrix of numbers: {str(tensor)[:200]}")
-    return _matrix(tensor)
+def _published(document: Any, part: str) -> np.ndarray:
+    """The published tensor [3, 3] in IEEE axes, which a calculation is held against."""
+    tensor = _matrix(get_field(document, part))
+    if tensor is None:
+        raise ValueError(f"the published {part} tensor is no 3 x 3 matrix of numbers: {str(get_field(document, part))[:200]}")
+    return tensor
 
 
 def _matrix(value: Any) -> np.ndarray | None:
