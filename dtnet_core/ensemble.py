@@ -150,7 +150,8 @@ class Ensemble:
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
         _tell(flags, crystals)
         members = everything[:, :, TARGETS.index(self.target)]
-        spread = raw_spread(members, self.calibration["base"])
+        kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
+        spread[kept] = raw_spread(members[:, kept], self.calibration["base"])
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
         return Prediction(members.mean(0), std, wide, members, flags)
 
