@@ -13,7 +13,6 @@ import numpy as np
 from pymatgen.core import Structure
 
 from ..base.files import DataFileError
-from .given import structure_of_atoms
 from .json_source import json_items, json_lines, name_of, whole
 from .record import TARGETS, Record, record_from_dict
 from .structures import (
@@ -153,7 +152,11 @@ def to_structure(content, elements: Collection[str] | None = None) -> Structure:
     if isinstance(content, dict) and content.get("structure") is not None:
         return to_structure(content["structure"], elements)
     if hasattr(content, "get_chemical_symbols"):
-        content = structure_of_atoms(content)
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        if not content.pbc.all():
+            raise ValueError(f"periodic along {content.pbc.tolist()} only: a crystal is periodic along all three vectors")
+        content = AseAtomsAdaptor.get_structure(content)
     return validate_structure(content if isinstance(content, Structure) else structure_from_dict(content), elements)
 
 

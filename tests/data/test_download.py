@@ -513,7 +513,7 @@ def test_an_empty_answer_is_an_error_and_never_kept(tmp_path):
     write_json_gz(tmp_path / ".mp_tensors.pages" / "index.json.gz", {"database_version": Server.db_version, "page_size": 3, "material_ids": []})
     server = Server()
     kept, server.documents["dielectric"] = server.documents["dielectric"], {}
-    with pytest.raises(download.DownloadError, match="dielectric: .*nothing on mp-100 and 2 more"):
+    with pytest.raises(download.DownloadError, match=r"dielectric: .*nothing on mp-100 and 2 more"):
         run(server, tmp_path)
     assert not list(tmp_path.rglob("page-*"))
     server.documents["dielectric"] = kept
