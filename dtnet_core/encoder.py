@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
+from .crystals.given import as_structures
 from .features import Features, concatenate_channels
 
 
@@ -43,7 +44,7 @@ class Encoder(Protocol):
 
 
 def encode(
-    encoder: Encoder, structures: Sequence[Structure], layers: int | Sequence[int], bonds: bool = False
+    encoder: Encoder, structures, layers: int | Sequence[int], bonds: bool = False
 ) -> Features:
     """Features of one layer, or of several layers side by side.
 
@@ -53,7 +54,8 @@ def encode(
     Parameters
     ----------
     encoder : Encoder
-    structures : sequence of pymatgen Structure
+    structures
+        One crystal or any iterable of them, an empty one too; see `crystals.given.as_structures`.
     layers : int or sequence of int
     bonds : bool
         With bond features (for DTNet); without them for DTNet-simple.
@@ -68,7 +70,17 @@ def encode(
         For a layer the encoder does not have, and for structures it cannot encode (`crystals.structures.InvalidStructureError`).
     """
     wanted = (layers,) if isinstance(layers, int) else tuple(layers)
-    return select_layers(encoder.encode_layers(structures, with_donors(encoder, wanted), bonds), wanted)
+    crystals, needed = as_structures(structures, validate=False), with_donors(encoder, wanted)
+    if crystals:
+        return select_layers(encoder.encode_layers(crystals, needed, bonds), wanted)
+    probe = Structure(Lattice.cubic(3.0), [min(encoder.elements)], [[0, 0, 0]])  # gives the numbers of channels
+    return _nothing_of(select_layers(encoder.encode_layers([probe], needed, bonds), wanted))
+
+
+def _nothing_of(features: Features) -> Features:
+    """Features of no crystal, with the same channels."""
+    edges = () if features.edge_index is None else (features.edge_index[:, :0], features.edge_scalars[:0], features.edge_vectors[:0])
+    return Features(features.scalars[:0], features.vectors[:0], features.tensors[:0], features.n_atoms[:0], *edges)
 
 
 def with_donors(encoder: Encoder, layers: Sequence[int]) -> tuple[int, ...]:

@@ -7,19 +7,23 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from pymatgen.core import Structure
 
 from .base.paths import WEIGHTS
 from .checkpoint import load_network
+from .crystals.given import as_structures
+from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_channels, concatenate_crystals
+from .judge import unphysical
 from .metrics import scalar_constant
+from .potentials.registry import load_encoder
 from .potentials.store import compute_features
 from .readout import DTNet as Network
 
@@ -42,12 +46,16 @@ class Prediction:
         The same for 90 %.
     members : np.ndarray, [M, B, 3, 3]
         Of each network.
+    flags : tuple of B str
+        "" for an answer without known doubt, or the reason in words. An answer that no crystal can give (`judge.unphysical`) is refused:
+        its numbers are NaN. One for an unusual crystal (`crystals.plausible.doubtful`) keeps them.
     """
 
     tensors: np.ndarray
     std: np.ndarray
     wide: np.ndarray
     members: np.ndarray
+    flags: tuple[str, ...] = ()
 
 
 def with_total(parts: np.ndarray) -> np.ndarray:
@@ -81,6 +89,8 @@ def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded
 
 def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
     """What intervals are proportional to: deviation among members and a share `base` of the constant, [M, B, 3, 3] -> [B]."""
+    if not members.shape[1]:
+        return np.zeros(0)
     constants = np.array([scalar_constant(m) for m in members])  # [M, B]
     return np.hypot(constants.std(0, ddof=1), base * constants.mean(0))
 
@@ -101,31 +111,57 @@ class Ensemble:
     def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict[str, float]):
         self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
 
-    def predict(self, structures: Sequence[Structure], cache_dir: str | Path | None = None,
-                progress: bool = True) -> Prediction:  # fmt: skip
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the elements that all its encoders know."""
+        return frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in encoders_of(self.features)))
+
+    def predict(self, structures, cache_dir: str | Path | None = None, progress: bool = True) -> Prediction:
         """Dielectric tensors of crystals with their uncertainty.
 
         Parameters
         ----------
-        structures : sequence of pymatgen Structure
+        structures
+            One crystal, which gives B = 1, or any iterable of crystals, an empty one too: pymatgen Structures, ASE Atoms, paths of
+            structure files, records; see `crystals.given.as_structures`.
         cache_dir : path, optional
-            Where features are kept, default `base.paths.default_cache_dir()`.
+            Where features are kept, default `base.paths.default_cache_dir()`. One that cannot be written is done without.
         progress : bool
+
+        Returns
+        -------
+        Prediction
+            An answer that no crystal can give is NaN, with the reason in `flags` and in one warning.
 
         Raises
         ------
         dtnet_core.crystals.structures.InvalidStructureError
-            For a structure that cannot be encoded; its position and the reason are named.
+            For what is no crystal or cannot be one (`crystals.plausible`); its position and the reason are named.
         """
-        found = {part: compute_features(part, structures, False, cache_dir, progress) for part in encoders_of(self.features)}
+        crystals = as_structures(structures, self.elements)
+        found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
         batches = [
             member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()})
-            for i in range(0, len(structures), _BATCH)
+            for i in range(0, len(crystals), _BATCH)
         ]
-        members = np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)[:, :, TARGETS.index(self.target)]
-        spread = raw_spread(members, self.calibration["base"])
+        everything = np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)  # [M, B, 3, 3, 3]
+        refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
+        everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
+        flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
+        _tell(flags, crystals)
+        members = everything[:, :, TARGETS.index(self.target)]
+        kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
+        spread[kept] = raw_spread(members[:, kept], self.calibration["base"])
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
-        return Prediction(members.mean(0), std, wide, members)
+        return Prediction(members.mean(0), std, wide, members, flags)
+
+
+def _tell(flags: Sequence[str], crystals: Sequence) -> None:
+    """One warning for all flags."""
+    told = [f"crystal {i} ({crystals[i].formula}): {flag}" for i, flag in enumerate(flags) if flag]
+    if told:
+        more = f"; and {len(told) - 3} more, see `flags`" if len(told) > 3 else ""
+        warnings.warn("; ".join(told[:3]) + more, stacklevel=3)
 
 
 def load_ensemble(target: str = "total", variant: str = "default", folder: str | Path | None = None) -> Ensemble:

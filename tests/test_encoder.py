@@ -114,3 +114,12 @@ def test_refuses_layers_and_names_it_does_not_have(sevennet, crystals):
         load_encoder("no-such-potential")
     with pytest.raises(ValueError, match="vectors"):
         Features(torch.zeros(2, 4), torch.zeros(3, 4, 3), torch.zeros(2, 4, 3, 3), torch.tensor([2]))
+
+
+@pytest.mark.parametrize("bonds", [False, True])
+def test_no_crystals_and_one_crystal(sevennet, crystals, bonds):
+    some, none = encode(sevennet, crystals[0], (2, 4), bonds), encode(sevennet, [], (2, 4), bonds)
+    assert some.n_atoms.tolist() == [len(crystals[0])] and none.n_atoms.tolist() == []
+    assert none.channels == some.channels and none.edge_channels == some.edge_channels and len(none.scalars) == 0
+    same = encode(sevennet, (c.to_ase_atoms() for c in crystals[:1]), (2, 4), bonds)
+    torch.testing.assert_close(same.tensors, some.tensors)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import json
 import os
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 class InUseError(RuntimeError):
@@ -39,6 +43,8 @@ def write_atomic(path: str | os.PathLike, content: bytes | str) -> None:
 def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
     """Hold the exclusive lock of a file, through a hidden side file (the file itself may be replaced).
 
+    A file system without locks, as some network ones are, is done with as it is, with a warning.
+
     Raises
     ------
     InUseError
@@ -51,6 +57,11 @@ def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
             fcntl.flock(side, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise InUseError(f"{path} is in use by another process: let it end, or choose another") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            warnings.warn(f"{path.parent} is on a file system without locks ({error.strerror}): let one process at a time write there, or choose a "
+                          "folder on a local disk (the cache: environment variable DTNET_CACHE_DIR)", stacklevel=4)  # fmt: skip
         yield
 
 

@@ -15,6 +15,9 @@ from .structures import InvalidStructureError, structure_from_dict, structure_to
 TARGETS = ("electronic", "ionic", "total")
 FUNCTIONALS = ("PBE", "PBEsol")
 """Kinds of labels a joint model tells apart; "PBE" stands for PBE and PBE+U."""
+LABELLED = {"": 0, "PBE": 0, "PBE+U": 0, "PBEsol": 1, "PBEsol+U": 1}
+"""Position in `FUNCTIONALS` of each functional that may train; "" is a published constant of the Materials Project, which names none. No hybrid,
+LDA, meta-GGA or van der Waals functional is among them: their labels are not those of PBE."""
 
 _KNOWN = frozenset(
     ("id", "mp_id", "formula", "structure", "source", "functional", "code", "flags", "symmetry_violation",
@@ -77,6 +80,19 @@ class Record:
         if target != "ionic":
             return known[target]
         return None if None in known.values() else known["total"] - known["electronic"]
+
+
+def functional_kind(record: Record) -> int:
+    """Position in `FUNCTIONALS` of a record's labels.
+
+    Raises
+    ------
+    ValueError
+        Naming the record, for a functional that is none of `LABELLED`.
+    """
+    if record.functional not in LABELLED:
+        raise ValueError(f"record {record.id} ({record.formula}) was computed with {record.functional}: networks learn from {', '.join(filter(None, LABELLED))} only; leave it out")
+    return LABELLED[record.functional]
 
 
 def record_from_dict(item: Mapping, file: str = "", position: int = 0) -> Record:

@@ -17,6 +17,7 @@ import numpy as np
 from pymatgen.core import Lattice, Structure
 
 from ..base.files import write_atomic
+from .plausible import impossible
 from .symmetry import crystal_system
 
 _FLAT = 1e-6  # volume / (a b c) below which a cell counts as flat
@@ -58,7 +59,7 @@ def validate_structure(
     ------
     InvalidStructureError
         No sites; flat cell or non-finite numbers; partial occupancy; unsupported element; too many atoms; two
-        atoms closer than `min_distance`.
+        atoms closer than `min_distance`; what cannot be a crystal (`plausible.impossible`).
     """
     if len(structure) == 0:
         raise InvalidStructureError(f"{name}: the structure has no sites; check the file it was read from")
@@ -92,6 +93,8 @@ def validate_structure(
             f"{name}: {len(structure)} atoms, more than max_atoms={max_atoms}; use a smaller cell or raise it"
         )
     _refuse_close_atoms(structure, min_distance, name)
+    if reason := impossible(structure):
+        raise InvalidStructureError(f"{name}: {reason}")
     return structure
 
 

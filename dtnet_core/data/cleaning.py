@@ -18,6 +18,7 @@ import pandas as pd
 from pymatgen.core import Element
 
 from ..crystals.frames import SYMPREC, looks_rotated, tensor_violations
+from ..crystals.record import LABELLED
 from ..crystals.structures import InvalidStructureError, validate_structure
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ SUPPORTED_ELEMENTS = frozenset(Element.from_Z(z).symbol for z in (*range(1, 84),
 
 REFUSED_FLAGS = frozenset(
     ("incomplete", "not-converged", "charge-not-neutral", "imaginary-mode", "soft-mode", "small-gap",
-     "asymmetric-tensor", "unphysical")
+     "asymmetric-tensor", "unphysical", "metal", "differs_from_published")
 )  # fmt: skip
-"""Quality flags of the kit's own calculations (``data/open_dfpt.md``) with which a tensor is not used."""
+"""Quality flags of calculations (``data/open_dfpt.md``), of read VASP runs and of downloads with which a tensor is not used."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ def clean(
     refuse_flags: Collection[str] = REFUSED_FLAGS,
     max_mismatch: float = 0.01,
     max_asymmetry: float = 0.01,
+    functionals: Collection[str] | None = LABELLED,
 ) -> tuple[list[Record], CleaningReport]:
     """Keep what can be trained on, in the order given, and report the rest.
 
-    A record is dropped for the first of: "duplicate id", "unsupported element", "invalid structure", "quality
-    flag", "missing tensor", "not finite", "inconsistent tensors", "outside window", "rotated frame", and with
+    A record is dropped for the first of: "duplicate id", "unsupported element", "invalid structure", "other
+    functional", "quality flag", "missing tensor", "not finite", "inconsistent tensors", "outside window", "rotated frame", and with
     ``policy="refuse"`` also "symmetry violation".
 
     Parameters
@@ -124,6 +126,8 @@ def clean(
         Largest deviation of total from electronic + ionic, over the largest element of the total tensor.
     max_asymmetry : float
         Largest |T - T^t| over the largest element without the flag "asymmetric".
+    functionals : collection of str or None
+        Functionals whose labels may be used together; None allows all.
 
     Returns
     -------
@@ -143,6 +147,8 @@ def clean(
         problem = ("duplicate id", "an earlier record has it") if record.id in seen else None
         seen.add(record.id)
         problem = problem or _structure_problem(record, elements)
+        if problem is None and functionals is not None and record.functional not in functionals:
+            problem = ("other functional", f"{record.functional} is none of {', '.join(filter(None, functionals))}")
         problem = problem or _tensor_problem(record, require, refuse_flags, low, high, max_mismatch)
         flags: dict[str, tuple] = {}
         if problem is None:

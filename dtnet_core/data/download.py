@@ -27,7 +27,7 @@ from .mp_documents import (
     get_field,
     make_candidate,
     make_record,
-    origin_id,
+    origin_ids,
     same_id,
 )
 
@@ -228,14 +228,19 @@ class _Server:
         return call(what, lambda: getattr(self.client.materials, rester).search(**options), self.secret, self.retries, self.backoff)
 
     def ids(self, what: str, **criteria: Any) -> list[str]:
-        """Sorted ids of the materials that meet the criteria."""
+        """Sorted ids of the materials that meet the criteria; an empty answer is an error."""
         found = self.search(what, "summary", deprecated=False, fields=["material_id"], chunk_size=1000, **criteria)
+        if not found:
+            raise DownloadError(f"{what}: the Materials Project named no material, which cannot be; nothing of this answer is kept: start again later")
         return sorted({str(get_field(doc, "material_id")) for doc in found})
 
     def documents(self, rester: str, key: str, wanted: Sequence[str], fields: list[str]) -> dict[str, Any]:
         """Documents by `same_id` of their key."""
         options = {f"{key}s": list(wanted), "fields": fields, "chunk_size": len(wanted), "num_chunks": 1}
         docs = self.search(rester, rester, **options) if wanted else []
+        if wanted and not docs and rester != "tasks":  # calculations may be gone
+            raise DownloadError(f"{rester}: the Materials Project has nothing on {wanted[0]} and {len(wanted) - 1} more, which it named before; nothing of this "
+                                "answer is kept, finished pages are: start again later")  # fmt: skip
         return {same_id(get_field(doc, key)): doc for doc in docs}
 
 
@@ -250,7 +255,7 @@ def _stored(path: Path) -> Any:
 def _index(path: Path, server: _Server, list_ids: Callable[[_Server], list[str]], page_size: int) -> dict:
     """Which materials to fetch: asked for once, then kept, so that pages stay the same."""
     index = _stored(path)
-    if index is None:
+    if index is None or not index.get("material_ids"):
         index = {"database_version": server.version, "page_size": page_size, "material_ids": list_ids(server)}
         write_json_gz(path, index)
     elif index["database_version"] != server.version:
@@ -280,12 +285,13 @@ def _fetch_tensors(server: _Server, ids: Sequence[str]) -> Callable[[str], Recor
     """What makes the record of one of these materials."""
     published = server.documents("dielectric", "material_id", ids, DIELECTRIC_FIELDS)
     summaries = server.documents("summary", "material_id", ids, SUMMARY_FIELDS)
-    origins = {i: origin_id(doc) for i, doc in published.items()}
-    tasks = server.documents("tasks", "task_id", sorted({task for task in origins.values() if task}), TASK_FIELDS)
+    origins = {i: origin_ids(doc) for i, doc in published.items()}
+    tasks = server.documents("tasks", "task_id", sorted({task for named in origins.values() for task in named}), TASK_FIELDS)
 
     def make(material: str) -> Record:
         key = same_id(material)
-        return make_record(material, published.get(key), summaries.get(key), tasks.get(same_id(origins.get(key))), server.version)
+        own = [tasks[task] for task in map(same_id, origins.get(key, ())) if task in tasks]
+        return make_record(material, published.get(key), summaries.get(key), own, server.version)
 
     return make
 

@@ -8,7 +8,7 @@ flagged "frame_reconstructed". Every tensor is then checked against its structur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +18,13 @@ from pymatgen.core.tensors import Tensor
 
 from ..crystals.frames import looks_rotated, tensor_violations
 from ..crystals.record import Record
+from ..crystals.structures import validate_structure
 
 DIELECTRIC_FIELDS = ["material_id", "electronic", "ionic", "origins"]
 SUMMARY_FIELDS = ["material_id", "structure", "band_gap", "energy_above_hull"]
 TASK_FIELDS = ["task_id", "structure", "run_type", "output.epsilon_static", "output.epsilon_ionic"]
 MAX_VIOLATION, MAX_DIFFERENCE = 0.01, 0.05
-_FUNCTIONALS = {"GGA": "PBE", "GGA+U": "PBE+U"}
+_FUNCTIONALS = {"GGA": "PBE", "GGA+U": "PBE+U", "PBESol": "PBEsol"}
 
 
 def make_record(material: str, published: Any, summary: Any, task: Any, version: str = "") -> Record:
@@ -37,33 +38,30 @@ def make_record(material: str, published: Any, summary: Any, task: Any, version:
         Tensors in IEEE axes, and the id of the calculation they came from.
     summary : SummaryDoc or dict or None
         Structure, band gap (eV), energy above hull (eV / atom).
-    task : CoreTaskDoc or dict or None
-        The calculation: structure and tensors in one frame.
+    task : CoreTaskDoc or dict or None, or a sequence of them
+        The calculations that may be the tensors' own: structure and tensors in one frame. The first that agrees with the published
+        tensors is taken; where none does, the first of the same formula, with the flag "differs_from_published".
     version : str
         Database version.
 
     Raises
     ------
     ValueError
-        When there is no structure, no tensor, or no frame in which they agree.
+        When there is no structure, no tensor, no number in one, or no frame in which they agree.
     """
     if published is None:
         raise ValueError(f"{material}: no dielectric document")
-    output, flags = get_field(task, "output"), []
-    electronic, ionic = get_field(output, "epsilon_static"), get_field(output, "epsilon_ionic")
-    if electronic is not None and ionic is not None and get_field(task, "structure") is not None:
+    expected = [_published(published, part) for part in ("electronic", "ionic")]
+    task, flags = _own_calculation(task, expected, get_field(summary, "structure"))
+    if task is not None:
         frame, structure = "calculation", _structure(get_field(task, "structure"))
-        electronic, ionic = np.asarray(electronic, dtype=float), np.asarray(ionic, dtype=float)
+        electronic, ionic = _tensors(task)
     else:
         frame, structure = "reconstructed", _structure(get_field(summary, "structure"))
-        electronic, ionic = (
-            from_ieee(get_field(published, part), structure) for part in ("electronic", "ionic")
-        )
+        electronic, ionic = (from_ieee(tensor, structure) for tensor in expected)
         flags.append("frame_reconstructed")
+    validate_structure(structure, name=material)
     total = electronic + ionic
-    expected = sum(np.asarray(get_field(published, part), dtype=float) for part in ("electronic", "ionic"))
-    if np.abs(_eigenvalues(total) - _eigenvalues(expected)).max() > MAX_DIFFERENCE * np.abs(expected).max():
-        flags.append("differs_from_published")
     run_type = get_field(task, "run_type")
     run_type = str(getattr(run_type, "value", run_type) or "")
     meta = {
@@ -116,6 +114,48 @@ def from_ieee(tensor: Any, structure: Structure) -> np.ndarray:
     return rotation.T @ np.asarray(tensor, dtype=float) @ rotation
 
 
+def _own_calculation(tasks: Any, expected: Sequence[np.ndarray], crystal: Any) -> tuple[Any, list[str]]:
+    """The calculation that tensors in IEEE axes come from, or None; and flags."""
+    tasks = tasks if isinstance(tasks, list | tuple) else [tasks]
+    formula = None if crystal is None else _structure(crystal).composition.reduced_formula
+    whole = [t for t in tasks if _tensors(t) is not None and get_field(t, "structure") is not None]
+    fitting = [t for t in whole if formula in (None, _structure(get_field(t, "structure")).composition.reduced_formula)]
+    own = next((t for t in fitting if _agree(_tensors(t), expected)), None)
+    if own is not None or not fitting:
+        return own, ["origin_of_another_material"] if whole and not fitting else []
+    return fitting[0], ["differs_from_published"]
+
+
+def _agree(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> bool:
+    """Whether electronic and ionic tensors are the same up to a rotation, which their eigenvalues tell."""
+    scale = MAX_DIFFERENCE * np.abs(expected[0] + expected[1]).max()
+    return all(np.abs(_eigenvalues(a) - _eigenvalues(b)).max() <= scale for a, b in zip(found, expected, strict=True))
+
+
+def _tensors(task: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Electronic and ionic tensor [3, 3] of a calculation, None where it has not both as numbers."""
+    output = get_field(task, "output")
+    found = [_matrix(get_field(output, f"epsilon_{part}")) for part in ("static", "ionic")]
+    return None if any(tensor is None for tensor in found) else (found[0], found[1])
+
+
+def _published(document: Any, part: str) -> np.ndarray:
+    """The published tensor [3, 3] in IEEE axes, which a calculation is held against."""
+    tensor = _matrix(get_field(document, part))
+    if tensor is None:
+        raise ValueError(f"the published {part} tensor is no 3 x 3 matrix of numbers: {str(get_field(document, part))[:200]}")
+    return tensor
+
+
+def _matrix(value: Any) -> np.ndarray | None:
+    """[3, 3] of finite numbers, or None."""
+    try:
+        tensor = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return tensor if tensor.shape == (3, 3) and np.isfinite(tensor).all() else None
+
+
 def _eigenvalues(tensor: np.ndarray) -> np.ndarray:
     return np.linalg.eigvalsh((tensor + tensor.T) / 2)
 
@@ -131,11 +171,11 @@ def _structure(value: Any) -> Structure:
     return value if isinstance(value, Structure) else Structure.from_dict(value)
 
 
-def origin_id(document: Any) -> str | None:
-    """Id of the calculation a dielectric document came from."""
+def origin_ids(document: Any) -> list[str]:
+    """Ids of the calculations a dielectric document may have come from, those it says so of first."""
     origins = get_field(document, "origins") or []
-    named = [o for o in origins if get_field(o, "name") == "dielectric"] or list(origins)
-    return str(get_field(named[0], "task_id")) if named and get_field(named[0], "task_id") else None
+    ordered = [o for o in origins if get_field(o, "name") == "dielectric"] + [o for o in origins if get_field(o, "name") != "dielectric"]
+    return list(dict.fromkeys(str(get_field(o, "task_id")) for o in ordered if get_field(o, "task_id")))
 
 
 def same_id(identifier: Any) -> str:

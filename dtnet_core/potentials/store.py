@@ -14,11 +14,12 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from pymatgen.core import Structure
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -29,6 +30,7 @@ from ..features import Features, concatenate_channels, from_mandel, split_crysta
 from .registry import load_encoder, parse_features
 
 ATOMS_PER_SHARD = 3_000
+_TOLD: set[str] = set()  # roots that a warning was given for
 
 
 class CorruptFeaturesError(RuntimeError):
@@ -42,7 +44,7 @@ class FeatureStore:
     ----------
     encoder : Encoder
     root : path, optional
-        Default `default_cache_dir()`.
+        Default `default_cache_dir()`. Where it cannot be written (no rights, a full disk), features are kept in memory, with one warning.
 
     Examples
     --------
@@ -51,13 +53,29 @@ class FeatureStore:
     """
 
     def __init__(self, encoder: Encoder, root: str | Path | None = None):
-        self.encoder = encoder
-        self.folder = Path(root or default_cache_dir()) / encoder.name / encoder.version
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.encoder, self.folder = encoder, None
         self._where: dict[str, Path] = {}
         self._open: dict[Path, object] = {}
-        for shard in sorted(self.folder.glob("*.safetensors")):
+        self._memory: dict[str, Features] = {}
+        try:
+            self.root = Path(root or default_cache_dir())
+            folder = self.root / encoder.name / encoder.version
+            folder.mkdir(parents=True, exist_ok=True)
+            shards = sorted(folder.glob("*.safetensors"))
+        except (OSError, RuntimeError) as error:  # a home folder that is not known is a RuntimeError
+            self._do_without(error)
+            return
+        self.folder = folder
+        for shard in shards:
             self._index(shard)
+
+    def _do_without(self, error: Exception) -> None:
+        """Say once for each root that nothing is kept there."""
+        root = str(getattr(self, "root", "the cache folder"))
+        if root not in _TOLD:
+            _TOLD.add(root)
+            warnings.warn(f"{root}: features cannot be kept there ({error}); they are computed anew each time. Set the environment variable "
+                          "DTNET_CACHE_DIR to a folder that can be written", stacklevel=5)  # fmt: skip
 
     def features(self, structures: Sequence[Structure], layers: int | Sequence[int], bonds: bool = False,
                  progress: bool = True) -> list[Features]:  # fmt: skip
@@ -83,6 +101,12 @@ class FeatureStore:
         needed = with_donors(self.encoder, wanted)
         keys = [crystal_key(s) for s in structures]
         self.add(structures, needed, bonds, progress, keys)
+        try:
+            return self._found(structures, keys, wanted, needed, bonds)
+        finally:
+            self._memory.clear()
+
+    def _found(self, structures: Sequence[Structure], keys: Sequence[str], wanted: tuple[int, ...], needed: tuple[int, ...], bonds: bool) -> list[Features]:
         found = []
         for key, structure in zip(keys, structures, strict=True):
             try:
@@ -107,7 +131,7 @@ class FeatureStore:
         missing = {
             k: s
             for k, s in zip(keys, structures, strict=True)
-            if any(_entry(k, n, bonds) not in self._where for n in layers)
+            if any(_entry(k, n, bonds) not in self._where and _entry(k, n, bonds) not in self._memory for n in layers)
         }
         bar = tqdm(total=sum(map(len, missing.values())), unit="atom", desc=f"encode {self.encoder.name}",
                    disable=not progress or not missing)  # fmt: skip
@@ -129,6 +153,8 @@ class FeatureStore:
             Naming file, crystal and reason.
         """
         entry = _entry(key, layer, bonds)
+        if entry in self._memory:
+            return self._memory[entry]
         shard = self._where[entry]
         try:
             if shard not in self._open:
@@ -160,7 +186,10 @@ class FeatureStore:
                 self._where |= dict.fromkeys(file.metadata(), shard)
         except Exception as error:
             broken = shard.with_suffix(".corrupt")
-            os.replace(shard, broken)
+            try:
+                os.replace(shard, broken)
+            except OSError:
+                broken = shard
             warnings.warn(f"{shard}: not a readable feature file ({error}); kept as {broken.name}, its crystals are computed anew.",
                           stacklevel=3)  # fmt: skip
 
@@ -174,13 +203,30 @@ class FeatureStore:
                 if edges:
                     tensors[f"{entry}/index"], tensors[f"{entry}/edges"] = edges
                 metadata[entry] = json.dumps(about | {"crc32": _checksum(flat, *edges)})
+        shard = self._put(tensors, metadata)
+        if shard is None:
+            self._memory |= {_entry(key, layer, bonds): features for layer, crystals in blocks.items() for key, features in zip(keys, crystals, strict=True)}
+            return
+        self._open.pop(shard, None)
+        self._where |= dict.fromkeys(metadata, shard)
+
+    def _put(self, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Path | None:
+        """Write a shard whole; None where that cannot be done here."""
+        if self.folder is None:
+            return None
         name = hashlib.sha256("".join(sorted(metadata)).encode()).hexdigest()[:24]
         shard = self.folder / f"{name}.safetensors"
         temporary = shard.with_suffix(f".tmp{os.getpid()}")
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, shard)
-        self._open.pop(shard, None)
-        self._where |= dict.fromkeys(metadata, shard)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+            os.replace(temporary, shard)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            self.folder = None  # what is there is still read
+            self._do_without(error)
+            return None
+        return shard
 
 
 def compute_features(features: str, structures: Sequence[Structure], bonds: bool = False, cache_dir: str | Path | None = None,

@@ -77,7 +77,8 @@ def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
     """(tensor, half widths) or the error of each structure."""
     try:
         found = ensemble.predict(structures, progress=False)
-        return iter([(found.tensors[i], found.std[i], found.wide[i]) for i in range(len(structures))])
+        numbers = zip(found.tensors, found.std, found.wide, found.flags, strict=True)
+        return iter([ValueError(flag) if flag and not np.isfinite(tensor).all() else (tensor, std, wide) for tensor, std, wide, flag in numbers])
     except (MemoryError, OSError):  # no crystal's fault
         raise
     except Exception as error:

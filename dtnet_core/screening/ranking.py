@@ -166,6 +166,8 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
     counts = {"pool": len(pool), "candidates": len(candidates), "excluded": dict(Counter(_kind(r) for r in reasons.values()))}
     failed = table.index[table["error"].notna()]
     counts["failed"] = {name: table.loc[name, "error"] for name in failed}
+    if "flag" in table:
+        counts["flagged"] = table["flag"].dropna().to_dict()
     jobs = affordable(candidates, computed) if computed else {}
     maps = density_maps([r for r in known if r.eps_electronic is not None and r.eps_ionic is not None], candidates, table)
     found = []

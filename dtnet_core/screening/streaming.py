@@ -20,10 +20,12 @@ from tqdm import tqdm
 
 from ..base.cluster import connect, on_cluster
 from ..base.files import locked, write_atomic
+from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
 from ..ensemble import encoders_of, load_ensemble, member_tensors
+from ..judge import unphysical
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..potentials.registry import load_encoder, parse_features
 
@@ -63,7 +65,7 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
     What is no crystal's fault (no memory; weights or files that this machine does not have or cannot open now) is raised.
     """
     elements = frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in encoders_of(ensemble.features)))
-    rows = [{"id": name, "formula": None, "n_atoms": None, "error": None} for name, _ in chunk]
+    rows = [{"id": name, "formula": None, "n_atoms": None, "flag": None, "error": None} for name, _ in chunk]
     good: list[tuple[dict, Structure]] = []
     for row, (_, content) in zip(rows, chunk, strict=True):
         try:
@@ -73,7 +75,7 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
         except Exception as error:  # parsers raise whatever the broken place happens to cause
             row["error"] = _reason(error)
         else:
-            row.update(formula=structure.composition.reduced_formula, n_atoms=len(structure))
+            row.update(formula=structure.composition.reduced_formula, n_atoms=len(structure), flag=doubtful(structure))
             good.append((row, structure))
     try:
         found = predict_members(ensemble, [s for _, s in good])
@@ -100,8 +102,8 @@ def _reason(error: Exception) -> str:
 
 def _columns(members: np.ndarray) -> dict[str, float | str]:
     """[M, 3, 3, 3] of one crystal -> tensors of the ensemble's mean, and means and sample deviations of scalars."""
-    if not np.isfinite(members).all():
-        return {"error": "the predicted tensor is not finite"}
+    if reason := unphysical(members):
+        return {"error": reason}
     row = {f"eps_{t}_{c}": members[:, k, i, j].mean() for k, t in enumerate(TARGETS) for c, i, j in zip(COMPONENTS, _ROW, _COLUMN, strict=True)}
     values = {f"eps_{t}": scalar_constant(members[:, k]) for k, t in enumerate(TARGETS)}  # [M] each
     for name, value in (values | {"anisotropy": anisotropy_ratio(members[:, -1])}).items():
@@ -142,7 +144,7 @@ class _Parts:
         import pyarrow
 
         kinds = {"id": pyarrow.string(), "formula": pyarrow.string(), "n_atoms": pyarrow.int32(),
-                 **dict.fromkeys(_NUMBERS, pyarrow.float64()), "error": pyarrow.string()}  # fmt: skip
+                 **dict.fromkeys(_NUMBERS, pyarrow.float64()), "flag": pyarrow.string(), "error": pyarrow.string()}  # fmt: skip
         schema = pyarrow.schema(list(kinds.items()), metadata={"made_by": self.made_by})
         self._put(self.folder / f"part-{self.next:06d}.parquet", pyarrow.Table.from_pylist(rows, schema=schema))
         self.next += 1
@@ -176,7 +178,8 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     output : path
         Folder of ``part-*.parquet``, which `pandas.read_parquet(output)` reads as one table: id, formula, n_atoms, six
         components of each tensor, mean and sample deviation over the networks of its scalar (Eq. 2) and of the total
-        tensor's anisotropy ratio, and error (null where there is none).
+        tensor's anisotropy ratio, flag (why the crystal is unusual, see `crystals.plausible.doubtful`), and error (null where there is
+        none; also for an answer that no crystal can give, see `judge.unphysical`).
     ensemble : Ensemble, optional
         Anything with `networks` and the `features` of each; default: the one of `variant` that ships with the kit.
     chunk : int

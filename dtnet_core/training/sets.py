@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..crystals.record import FUNCTIONALS, Record
+from ..crystals.record import Record, functional_kind
 from ..crystals.symmetry_store import Orbits, stored_orbits
 from ..features import Features, Packed, from_mandel, to_mandel
 
@@ -114,7 +114,7 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
     Raises
     ------
     ValueError
-        When a record has no tensor of that name; the record is named.
+        When a record has no tensor of that name, or, with `scalars`, labels of another functional; the record is named.
     """
     targets = (target,) if isinstance(target, str) else tuple(target or ())
     rows: dict[str, list[Tensor]] = {
@@ -151,7 +151,7 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
         _starts(torch.tensor([len(w) for w in rows["w"]])), torch.stack(rows["p"]),
         torch.stack(rows["y"]) if targets else None, bonds,
         torch.tensor([r.eps_total is None for r in records]) if scalars else None,
-        torch.tensor([FUNCTIONALS.index(r.functional) if r.functional in FUNCTIONALS else 0 for r in records]) if scalars else None,
+        torch.tensor([functional_kind(r) for r in records]) if scalars else None,
     )  # fmt: skip
 
 

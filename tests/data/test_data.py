@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.files import DataFileError, read_json, write_atomic
 from dtnet_core.crystals import frames, structures
-from dtnet_core.crystals.record import TARGETS, Record, record_from_dict, record_to_dict
+from dtnet_core.crystals.record import TARGETS, Record, functional_kind, record_from_dict, record_to_dict
 from dtnet_core.crystals.structures import (
     InvalidStructureError,
     crystal_key,
@@ -491,3 +491,13 @@ def test_full_data_recomputed_violations_agree_with_the_stored_ones():
         found = frames.tensor_violations(record_from_dict(item), primitive=False)
         for target, value in item["symmetry_violation"].items():
             assert found[target] == pytest.approx(value, abs=1e-6), item["id"]
+
+
+def test_labels_of_other_functionals_do_not_train():
+    records = [replace(record(rutile(), [7.0, 7, 8.5], [60, 60, 80]), id=name or "none", functional=name) for name in ("", "PBE", "PBE+U", "PBEsol", "HSE06", "LDA", "PBE-D3", "PBE+SOC")]
+    kept, report = clean(records)
+    assert [r.functional for r in kept] == ["", "PBE", "PBE+U", "PBEsol"] and report.counts() == {"other functional": 4}
+    assert "HSE06 is none of PBE" in report.dropped[0].detail and len(clean(records, functionals=None)[0]) == len(records)
+    assert [functional_kind(r) for r in kept] == [0, 0, 0, 1]
+    with pytest.raises(ValueError, match=r"record HSE06 \(TiO2\) was computed with HSE06"):
+        functional_kind(records[4])

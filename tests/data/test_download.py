@@ -23,7 +23,7 @@ from mp_api.client.routes.materials.summary import SummaryRester
 from mp_api.client.routes.materials.tasks import TaskRester
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core.base.files import read_json
+from dtnet_core.base.files import read_json, write_json_gz
 from dtnet_core.crystals import frames
 from dtnet_core.crystals.record import Record
 from dtnet_core.data import download, mp_documents
@@ -475,3 +475,46 @@ def test_the_command_line_makes_what_a_missing_file_asks_for(tmp_path, monkeypat
         with pytest.raises(FileNotFoundError, match="no download for this file") as error:
             load_records("full", name, tmp_path)
         assert "dtnet download" not in str(error.value)
+
+
+def test_the_calculation_that_fits_the_published_tensor_is_found():
+    """An origin may name another calculation: of the same material with another setting, or of another material."""
+    server = Server(2)
+    published, summary = server.documents["dielectric"]["mp-100"], server.documents["summary"]["mp-100"]
+    own, other = server.documents["tasks"].values()
+    stretched = own | {"output": {k: (np.array(v) * [[1.3], [1.0], [1.0]]).tolist() for k, v in own["output"].items()}}
+    found = mp_documents.make_record("mp-100", published, summary, [other, stretched, own])
+    assert found.flags == () and found.meta["frame"] == "calculation"
+    assert np.allclose(found.eps_electronic, own["output"]["epsilon_static"])
+    assert "differs_from_published" in mp_documents.make_record("mp-100", published, summary, [stretched]).flags
+    swapped = own | {"output": {"epsilon_static": own["output"]["epsilon_ionic"], "epsilon_ionic": own["output"]["epsilon_static"]}}
+    assert "differs_from_published" in mp_documents.make_record("mp-100", published, summary, [swapped]).flags  # though the total is the same
+    assert clean([mp_documents.make_record("mp-100", published, summary, [stretched])])[1].counts() == {"quality flag": 1}
+    elsewhere = own | {"structure": Structure(Lattice.cubic(4.2), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).as_dict()}
+    found = mp_documents.make_record("mp-100", published, summary, [elsewhere])
+    assert found.flags == ("origin_of_another_material", "frame_reconstructed") and found.formula == Structure.from_dict(summary["structure"]).composition.reduced_formula
+    with pytest.raises(ValueError, match="published electronic tensor"):
+        mp_documents.make_record("mp-100", published | {"electronic": [[float("nan")] * 3] * 3}, summary, [own])
+    shrunk = Structure.from_dict(own["structure"]).apply_strain(-0.5)
+    with pytest.raises(ValueError, match="mp-100: the cell"):
+        mp_documents.make_record("mp-100", published, summary, [own | {"structure": shrunk.as_dict()}])
+
+
+def test_origins_are_asked_for_those_of_the_tensor_first():
+    origins = [{"name": "structure", "task_id": "mp-1"}, {"name": "dielectric", "task_id": "mp-2"}, {"name": "energy", "task_id": "mp-1"}, {"name": "x"}]
+    assert mp_documents.origin_ids({"origins": origins}) == ["mp-2", "mp-1"] and mp_documents.origin_ids({}) == []
+
+
+def test_an_empty_answer_is_an_error_and_never_kept(tmp_path):
+    empty = Server(0)
+    with pytest.raises(download.DownloadError, match="named no material"):
+        run(empty, tmp_path)
+    assert not list(tmp_path.rglob("index*"))
+    write_json_gz(tmp_path / ".mp_tensors.pages" / "index.json.gz", {"database_version": Server.db_version, "page_size": 3, "material_ids": []})
+    server = Server()
+    kept, server.documents["dielectric"] = server.documents["dielectric"], {}
+    with pytest.raises(download.DownloadError, match=r"dielectric: .*nothing on mp-100 and 2 more"):
+        run(server, tmp_path)
+    assert not list(tmp_path.rglob("page-*"))
+    server.documents["dielectric"] = kept
+    assert len(read_json(run(server, tmp_path))) == 7

@@ -107,7 +107,7 @@ def test_inputs_of_a_bad_structure_are_refused(tmp_path):
     disordered = Structure(Lattice.cubic(4), [{"Mg": 0.5, "Ca": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     with pytest.raises(InvalidStructureError, match="occup"):
         dfpt.write_vasp_inputs(disordered, tmp_path / "x")
-    unknown = Structure(Lattice.cubic(9), ["Og"], [[0, 0, 0]])
+    unknown = Structure(Lattice.cubic(4), ["Og"], [[0, 0, 0]])
     with pytest.raises(DFPTError, match="Og"):
         dfpt.write_vasp_inputs(unknown, tmp_path / "x")
 
@@ -157,3 +157,50 @@ def test_broken_runs_are_refused(tmp_path):
     path.write_text(text.replace('name="epsilon"', 'name="something"'))
     with pytest.raises(DFPTError, match="LEPSILON"):
         dfpt.read_vasprun(path)
+
+
+@pytest.mark.parametrize("name", ["epsilon", "epsilon_ion", "eigenvalues", "born_charges"])
+@pytest.mark.parametrize("bad", ["**********", "NaN", "1.0-234.5"])
+def test_numbers_that_overflowed_name_file_and_tensor(tmp_path, name, bad):
+    text, path = vasprun(wurtzite_record()), tmp_path / "vasprun.xml"
+    start = text.index(f'name="{name}"')
+    number = text.index(".", start)
+    begin = max(text.rindex(" ", 0, number), text.rindex(">", 0, number)) + 1
+    path.write_text(text[:begin] + bad + text[begin:][text[begin:].index(" ") if " " in text[begin:].split("<")[0] else text[begin:].index("<") :])
+    with pytest.raises(DFPTError, match=rf"vasprun\.xml: {name}") as error:
+        dfpt.read_vasprun(path)
+    assert bad.lower().strip("*") in str(error.value).lower()
+
+
+def test_a_metal_is_flagged(tmp_path):
+    text, path = vasprun(wurtzite_record()), tmp_path / "vasprun.xml"
+    band = "<r> 0.0 1.0 </r>"
+    path.write_text(text.replace(band, f"{band}<r> 1.0 0.4 </r>"))  # the next empty band is 5 eV higher
+    found = dfpt.read_vasprun(path)
+    assert set(found.flags) == {"metal", "small-gap"} and found.meta["gap_ev"] == 0
+    crossing = '</set><set comment="kpoint 2"><r> 7.0 1.0 </r><r> 9.0 0.0 </r></set></set></set></array></eigenvalues>'
+    path.write_text(text.replace("</set></set></set></array></eigenvalues>", crossing))
+    assert "small-gap" in dfpt.read_vasprun(path).flags
+
+
+def test_cut_files_and_impossible_crystals_are_named(tmp_path):
+    text = vasprun(wurtzite_record())
+    for name, content in {"empty.xml": b"", "cut.xml": text[:-30].encode(), "cut.xml.gz": gzip.compress(text.encode())[:-900], "text.xml": b"no xml"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DFPTError, match=f"{name} is not a whole"):
+            dfpt.read_vasprun(tmp_path / name)
+    line = text[text.index("<v> ") : text.index("</v>") + 4]
+    (tmp_path / "vasprun.xml").write_text(text)
+    assert line in text
+    shrunk = record_from_dict(record_to_dict(wurtzite_record()) | {"structure": wurtzite_record().structure.copy().apply_strain(-0.5).as_dict()})
+    (tmp_path / "vasprun.xml").write_text(vasprun(shrunk))
+    with pytest.raises(InvalidStructureError, match=r"vasprun\.xml: the cell"):
+        dfpt.read_vasprun(tmp_path / "vasprun.xml")
+
+
+def test_the_functional_of_a_run_is_read(tmp_path):
+    text, path = vasprun(wurtzite_record()), tmp_path / "vasprun.xml"
+    hybrid = text.replace('<i name="LDAU"', '<i name="LHFCALC" type="logical">T</i><i name="HFSCREEN" type="">0.2</i><i name="AEXX" type="">0.25</i><i name="LDAU"')
+    for content, name in ((hybrid, "HSE06"), (text.replace("PAW_PBE", "PAW").replace(">PE<", ">--<"), "LDA"), (text.replace(">PE<", ">CA<"), "LDA")):
+        path.write_text(content)
+        assert dfpt.read_vasprun(path).functional == name

@@ -1,9 +1,11 @@
 """The feature store: found again, checked, resumed."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from dtnet_core.crystals.structures import crystal_key
 from dtnet_core.encoder import encode
+from dtnet_core.potentials import store as module
 from dtnet_core.potentials.registry import load_encoder
 from dtnet_core.potentials.store import CorruptFeaturesError, FeatureStore
 
@@ -90,3 +93,35 @@ def test_a_killed_run_goes_on(tmp_path, crystals):
     store = FeatureStore(load_encoder("7net-0"), tmp_path)
     assert 0 < store.add(crystals, (4,), progress=False) < len(crystals)
     assert all(len(f.scalars) == len(c) for f, c in zip(store.features(crystals, 4, progress=False), crystals, strict=True))
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, crystals):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="DTNET_CACHE_DIR") as told:
+        stores = [FeatureStore(load_encoder("7net-0"), tmp_path / "file") for _ in range(2)]
+    assert len(told) == 1
+    for bonds in (False, True):
+        found = stores[0].features([crystals[0], crystals[1], crystals[0]], (2, 4), bonds, progress=False)
+        direct = encode(stores[0].encoder, [crystals[0], crystals[1], crystals[0]], (2, 4), bonds)
+        torch.testing.assert_close(torch.cat([f.tensors for f in found]), direct.tensors)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_disk_stops_nothing_and_what_is_there_is_read(tmp_path, crystals, monkeypatch, code):
+    store = FeatureStore(load_encoder("7net-0"), tmp_path)
+    before = store.features(crystals[:1], 4, progress=False)
+    monkeypatch.setattr(module, "ATOMS_PER_SHARD", 1)  # a shard a crystal
+
+    def save_file(tensors, path, metadata):
+        Path(path).write_bytes(b"begun")
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(module, "save_file", save_file)
+    again = FeatureStore(store.encoder, tmp_path)
+    with pytest.warns(UserWarning, match="DTNET_CACHE_DIR") as told:
+        found = again.features(crystals, 4, progress=False)
+    assert len(told) == 1 and len(found) == len(crystals) and not list(tmp_path.rglob("*.tmp*"))
+    assert torch.equal(found[0].tensors, before[0].tensors) and not again._memory
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(again.features(crystals, 4, progress=False)) == len(crystals)

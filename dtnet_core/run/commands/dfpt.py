@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,13 +64,16 @@ def compute(
 ) -> None:
     """Relax crystals from structure files and compute their tensors."""
     from ...crystals.structures import read_structure
+    from ...dfpt.names import file_names, refuse_other_records
     from ...dfpt.queue import run_many
 
     words = [f"--engine {engine}", *([f"--ecut {ecut}"] if ecut else []), *(["--no-relax"] if no_relax else [])]
-    names = {Path(name).stem: Path(name).name for name in files}
-    jobs = [(Path(name).stem, partial(read_structure, name)) for name in files]
+    names = file_names(files)
+    refuse_other_records(_readable(names), set_file)
+    jobs = [(key, partial(read_structure, name)) for name, key in names.items()]
+    again = {key: Path(name).name for name, key in names.items()}
     _show(run_many(jobs, root, workers, set_file, engine=engine, timeout=timeout, ecut=ecut, relax=not no_relax,
-                   command=lambda key: " ".join(["dtnet dfpt compute", names[key], *words])))  # fmt: skip
+                   command=lambda key: " ".join(["dtnet dfpt compute", again[key], *words])))  # fmt: skip
 
 
 @app.command(cls=Command)
@@ -106,26 +112,42 @@ def document() -> None:
 
 @app.command("write-vasp", cls=Command)
 def write_vasp(files: Files, root: Root = RUNS) -> None:
-    """Write VASP inputs for structure files, a folder each under --root."""
-    from ...crystals.structures import read_structure
-    from ...dfpt.vasp import write_vasp_inputs
+    """Write VASP inputs for structure files, a folder each under --root; files of one name get their folders' names, too."""
+    from ...dfpt.vasp_files import write_many
 
-    for name in files:
-        print(write_vasp_inputs(read_structure(name), root / Path(name).stem))
+    _report(write_many(files, root), str)
 
 
 @app.command("read-vasp", cls=Command)
 def read_vasp(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="finished vasprun.xml files")], set_file: SetFile = None) -> None:
-    """Read finished vasprun.xml files; with --set, merge them into a set file."""
-    from ...crystals.record import record_to_dict
-    from ...dfpt.seeds import merge_record
-    from ...dfpt.vasp import read_vasprun
+    """Read finished vasprun.xml files; with --set, merge them into a set file. One that is bad is listed, and the exit code is 1."""
+    from ...dfpt.vasp_files import read_many
 
-    for name in files:
-        record = record_to_dict(read_vasprun(name))
-        if set_file is not None:
-            merge_record(record, set_file)
-        print(_describe(record))
+    _report(read_many(files, set_file), _describe)
+
+
+def _report(results: Iterable[tuple[str, Any]], describe: Callable[[Any], str]) -> None:
+    """Print what was done, then what failed; the exit code is 1 where anything did."""
+    failed = []
+    for name, result in results:
+        if isinstance(result, Exception):
+            failed.append(str(result) if name in str(result) else f"{name}: {result}")
+        else:
+            print(describe(result), flush=True)
+    if failed:
+        print("\n".join([f"{len(failed)} failed:", *failed]), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _readable(names: Mapping[str, str]) -> dict:
+    """Crystals by name of the files that can be read; the others are told when their turn comes."""
+    from ...crystals.structures import InvalidStructureError, read_structure
+
+    found = {}
+    for path, key in names.items():
+        with suppress(InvalidStructureError, OSError):
+            found[key] = read_structure(path)
+    return found
 
 
 def _compute_seeds(ids, known, root: Path, set_file: Path | None, engine: str, workers: int, timeout: float | None, dry: bool) -> None:

@@ -23,4 +23,5 @@ def download(
 
     fill = chapter.download_pool if screening_pool else chapter.download
     path = fill(folder, page_size=page_size, limit=limit, fresh=fresh)
-    print(f"{len(read_json(path))} records in {path}")
+    skipped = path.with_name(path.name.replace(".json.gz", ".skipped.json.gz"))
+    print(f"{len(read_json(path))} records in {path}; {len(read_json(skipped))} materials left out, with reasons in {skipped.name}")

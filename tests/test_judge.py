@@ -1,0 +1,72 @@
+"""Answers that no crystal can give are refused in words, in `predict` and in a stream alike."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from dtnet_core.ensemble import Ensemble, with_total
+from dtnet_core.judge import unphysical
+from dtnet_core.screening.streaming import _columns
+
+from .conftest import CRYSTALS
+
+
+def members(electronic=(3.0, 3.2, 2.9), ionic=(5.0, 5.5, 4.8)):
+    parts = np.stack([np.asarray(electronic), np.asarray(ionic)], 1)  # [M, 2]
+    return with_total(parts[..., None, None] * np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (members(), None),
+        (members(ionic=(50.0, 60.0, 70.0)), None),
+        (members(electronic=(np.nan, 3, 3)), "not finite"),
+        (members(ionic=(np.inf, 3, 3)), "not finite"),
+        (members(electronic=(3e8, 3e8, 3e8)), "more than 5 times"),
+        (members(ionic=(600.0, 610.0, 620.0)), "more than 5 times"),
+        (members(electronic=(0.5, 0.6, 0.4)), "electronic tensor has the eigenvalue 0.5, below 1"),
+        (members(ionic=(-2.0, -2.0, -2.0)), "ionic tensor has the eigenvalue -2, below 0"),
+        (members(ionic=(0.0, 1.0, 300.0)), "networks disagree"),
+    ],
+)
+def test_what_no_crystal_can_have(found, words):
+    reason = unphysical(found)
+    assert reason is None if words is None else words in reason
+    row = _columns(found)
+    assert row.get("error") == reason and ("eps_total_mean" in row) is (reason is None)
+
+
+class Fixed:
+    """A network that always gives its own constants."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __call__(self, features):
+        import torch
+
+        n = len(features.n_atoms)
+        return torch.stack([torch.stack([v * torch.eye(3) for v in self.values])] * n)
+
+
+def ensemble(*constants):
+    return Ensemble("total", [Fixed(c) for c in constants], ["7net-0:0"] * len(constants), {"base": 0.1, "0.68": 1.0, "0.9": 2.0})
+
+
+def test_predict_refuses_an_answer_with_a_flag_and_keeps_the_others(tmp_path):
+    crystal = CRYSTALS["cubic"]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        good = ensemble((3.0, 6.0), (3.1, 6.2)).predict(crystal, tmp_path, progress=False)
+    assert good.tensors.shape == (1, 3, 3) and good.flags == ("",) and np.isfinite(good.std).all()
+    with pytest.warns(UserWarning, match=r"crystal 0 \(Mg1 O1\): the predicted tensor has an element of 3\.3e\+08"):
+        bad = ensemble((3.0, 3.3e8), (3.1, 3.3e8)).predict([crystal, crystal], tmp_path, progress=False)
+    assert np.isnan(bad.tensors).all() and np.isnan(bad.std).all() and all("element" in flag for flag in bad.flags)
+
+
+def test_no_crystals_give_arrays_without_rows(tmp_path):
+    found = ensemble((3.0, 6.0), (3.1, 6.2)).predict([], tmp_path, progress=False)
+    assert [a.shape for a in (found.tensors, found.std, found.wide, found.members)] == [(0, 3, 3), (0,), (0,), (2, 0, 3, 3)]
+    assert found.flags == ()
