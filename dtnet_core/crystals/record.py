@@ -94,7 +94,7 @@ def record_from_dict(item: Mapping, file: str = "", position: int = 0) -> Record
     if not isinstance(item.get("structure"), Mapping):
         raise DataFileError(f"{where}: no structure")
     tensors = {f"eps_{t}": _tensor(item.get(f"eps_{t}"), f"{where}: eps_{t}") for t in TARGETS}
-    if "cell" in item["structure"] and any(t is not None for t in tensors.values()):
+    if np.ndim(item["structure"].get("cell", ())) == 1 and "cell" in item["structure"] and any(t is not None for t in tensors.values()):
         raise DataFileError(
             f"{where}: a tensor beside a structure that has lengths and angles only: no common frame"
         )
