@@ -17,6 +17,7 @@ PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 _MAGIC = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_SAID: dict = {}  # warnings of this process, for the filter that shows each once
 _LARGEST = 1 << 30  # bytes that a text read as a whole may have
 
 
@@ -62,7 +63,8 @@ def say(notes: Iterable[str], file: str | os.PathLike, record: object = "") -> N
     """Warn once, in one line, of what a reader found out about a file."""
     if notes := list(dict.fromkeys(notes)):
         where = ", ".join(part for part in (os.fspath(file), str(record)) if part)
-        warnings.warn(f"{where}: {'; '.join(notes)}" if where else "; ".join(notes), ReadWarning, stacklevel=2)
+        text = f"{where}: {'; '.join(notes)}" if where else "; ".join(notes)
+        warnings.warn_explicit(text, ReadWarning, "dtnet", 1, registry=_SAID)  # a place without source, so that one line is printed
 
 
 def unpacked_name(path: str | os.PathLike) -> str:

@@ -45,11 +45,13 @@ class Symmetry:
             if text != "?":
                 settings = candidates(text)
                 found.append((f"{name} {text}", settings)) if settings else unread.append(f"{name} {text!r}")
-        if self.number is not None:
-            settings = from_number(self.number)
-            found.append((f"number {self.number}", settings)) if settings else unread.append(f"number {self.number}")
         if unread and not found:
             raise ValueError(f"unknown space group, {' and '.join(unread)}: give its operations (_space_group_symop_operation_xyz)")
+        if self.number is not None:
+            settings = from_number(self.number)
+            if not settings and not found:
+                raise ValueError(f"space group number {self.number}: they go from 1 to 230")
+            found += [(f"number {self.number}", settings)] if settings else []
         return found
 
 

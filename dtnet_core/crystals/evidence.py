@@ -65,7 +65,7 @@ class Evidence:
         common = _common(self.formula)
         wanted = {self.units, self.units / common}  # some write the whole cell as the formula
         whole = abs(factors[0] - 1) < 1e-3 and Composition(ours).get_reduced_composition_and_factor()[1] == self.units
-        whole = whole or (abs(factors[0] - 1) < 1e-3 and Composition(ours).get_reduced_formula_and_factor()[1] == self.units)
+        whole = whole or (abs(factors[0] - 1) < 1e-3 and int(Composition(ours).get_reduced_formula_and_factor()[1]) == self.units)  # as pymatgen writes it
         if whole or any(abs(factors[0] - w) < 1e-3 * max(w, 1.0) for w in wanted):
             return ""
         return f"{content}: {factors[0]:g} formula units where there should be {self.units:g}"

@@ -100,7 +100,9 @@ def _placed(item, path: Path, position: int):
     """An element that knows its place; one that is no crystal in any form is an error in its place."""
     if isinstance(item, Mapping):
         return Row(item, str(path), f"record {position}")
-    return item if isinstance(item, str) else DataFileError(f"expected a record or structure, found {json.dumps(item)[:60]}", path, f"record {position}")
+    if isinstance(item, str) and ("\n" in item or item.lstrip()[:1] == "{"):  # a CIF or POSCAR, or JSON within JSON; never a path
+        return item
+    return DataFileError(f"expected a record or structure, found {json.dumps(item)[:60]}", path, f"record {position}")
 
 
 def _by_id(text: _Text) -> Iterator[tuple[object, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -111,7 +112,9 @@ def expand(atoms: Sequence[Atom], setting: Setting, lattice: Lattice) -> Expande
         parts.append((Composition(atom.element), images))
     parts.sort(key=lambda part: part[0])
     species = [next(iter(c)) for c, images in parts for _ in images]
-    structure = Structure(lattice, species, np.concatenate([images for _, images in parts])).get_sorted_structure()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on elements without an electronegativity
+        structure = Structure(lattice, species, np.concatenate([images for _, images in parts])).get_sorted_structure()
     notes = [f"{len(moved)} sites put on special positions nearby ({', '.join(moved[:4])} angstrom)"] if moved else []
     notes += [f"{len(twice)} sites are images of others and counted once ({', '.join(twice[:4])})"] if twice else []
     return Expanded(setting, structure, tuple(sizes), tuple(notes))

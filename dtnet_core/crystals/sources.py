@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pymatgen.core import Structure
 
-from ..base.reading import DataFileError, ReadError, ReadWarning
+from ..base.reading import DataFileError, ReadError, say
 from .ase_source import from_atoms
 from .cif import Block
 from .layouts import holder_of, is_crystal, name_of, refuse_open
@@ -75,7 +74,7 @@ def _folder(folder: Path) -> Iterator[tuple[object, object]]:
         raise FileNotFoundError(f"{folder}: no *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR* or other file of crystals in this folder{more}")
     if passed := [p.relative_to(folder).as_posix() for p in files if p not in set(found)]:
         names = ", ".join(passed[:_LISTED]) + (", ..." if len(passed) > _LISTED else "")
-        warnings.warn(f"{folder}: {len(passed)} files passed over, which are no files of crystals: {names}", ReadWarning, stacklevel=4)
+        say([f"{len(passed)} files passed over, which are no files of crystals: {names}"], folder)
     for p in found:
         name = p.relative_to(folder).as_posix()
         if _dangling(p):
@@ -122,7 +121,7 @@ def to_structure(content, elements: Collection[str] | None = None) -> Structure:
         structure = _structure(content)
         refuse_open(structure.lattice.pbc)
         return validate_structure(structure, elements, name=", ".join(filter(None, (str(file), record))) or "structure")
-    except (OSError, MemoryError):
+    except OSError:
         raise
     except Exception as error:  # parsers raise whatever the broken place happens to cause
         raise located(error, file or (content if isinstance(content, Path) else ""), record) from error
@@ -162,7 +161,7 @@ def _read(path: str | os.PathLike) -> Structure:
     try:
         return _structure(content)
     except Exception as error:
-        if isinstance(error, OSError | MemoryError):
+        if isinstance(error, OSError):
             raise
         raise located(error, str(path), getattr(content, "record", "")) from error
 
