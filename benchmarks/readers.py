@@ -51,10 +51,9 @@ def settings(every: int, seed: int) -> dict:
             found["without a crystal"] += 1
             print(error)
             continue
-        for how, text in written(crystal, seed + k):
+        for how, text, truth in written(crystal, seed + k):
             try:
-                same = is_same(from_text(text), crystal.structure, how == "pymatgen, symmetry")
-                answer = "read" if same else "wrong"
+                answer = "read" if is_same(from_text(text), truth) else "wrong"
             except ReadError:
                 answer = "refused"
             found[answer] += 1

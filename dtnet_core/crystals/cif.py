@@ -113,7 +113,7 @@ def read_block(block: Block) -> Structure:
 
 def _tags(text: str) -> _Tags:
     try:
-        [parsed, *more] = gemmi.cif.read_string(text)
+        [parsed, *more] = list(gemmi.cif.read_string(text))
     except (RuntimeError, ValueError) as error:  # gemmi's own kinds
         raise ValueError(f"not a readable CIF block ({str(error).removeprefix('string:')})") from None
     if more:
@@ -190,6 +190,6 @@ def _lattice(tags: _Tags) -> Lattice:
 def _fractional(tags: _Tags, lattice: Lattice) -> np.ndarray:
     """Right-hand matrix [3, 3] from Cartesian to fractional coordinates in the dictionary's standard frame: a along x, c* along z."""
     standard = gemmi.UnitCell(*lattice.abc, *lattice.angles).frac.mat.tolist()
-    if any(tag.startswith("atom_sites_cartn_tran") for tag in tags.values):
-        raise ValueError("Cartesian coordinates in a frame of their own (_atom_sites_Cartn_tran): give fractional ones") if "atom_site_fract_x" not in tags.values else None
+    if "atom_site_fract_x" not in tags.values and any(tag.startswith("atom_sites_cartn_tran") for tag in tags.values):
+        raise ValueError("Cartesian coordinates in a frame of their own (_atom_sites_Cartn_tran): give fractional ones")
     return np.array(standard).T

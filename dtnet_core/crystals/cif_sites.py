@@ -26,8 +26,8 @@ def number(text: str) -> float | None:
 
 def readings(label: str, listed: bool) -> list[str]:
     """Elements that a label may stand for: ``Zr1`` -> Zr, ``HO1`` -> Ho, H; `listed` says that a formula will judge."""
-    letters = re.match(r"[A-Za-z]*", label)[0]
-    found = []
+    letters = re.sub(r"[^A-Za-z].*", "", label, flags=re.S)
+    found: list[str] = []
     if len(letters) >= 2 and Element.is_valid_symbol(letters[:2].capitalize()):
         found.append(letters[:2].capitalize())
         if letters[1].islower() and letters[0].isupper():  # written as the element is
@@ -48,8 +48,8 @@ def element_of(label: str, symbol: str, formula: Mapping[str, float] | None) -> 
     if symbol not in UNKNOWN:
         if symbol.lower() in _WATER or symbol[:3].lower() in ("wat", "o-h"):
             raise ValueError(f"site {label} has the type symbol {symbol}, a group of atoms: give each atom a site of its own")
-        found = _TYPE.fullmatch(symbol)
-        name = found and found[1].capitalize()
+        parts = _TYPE.fullmatch(symbol)
+        name = parts[1].capitalize() if parts else ""
         if name in ("D", "T"):
             return "H"
         if not name or not Element.is_valid_symbol(name):
@@ -114,17 +114,16 @@ def read_sites(columns: Mapping[str, Sequence[str]], formula: Mapping[str, float
                 symbol in UNKNOWN and re.fullmatch(r"(?:Q|X|Du|Dum|Vac?)\d*", label))):  # fmt: skip
             notes.append(f"dummy site {label} left out")
             continue
-        position = [number(value[axis]) for axis in axes]
-        if None in position:
+        position = [x for axis in axes if (x := number(value[axis])) is not None]
+        if len(position) < 3:
             raise ValueError(f"coordinates of site {label} are unknown or no numbers ({' '.join(value[axis] for axis in axes)}): give them, or leave the site out")
         if max(map(abs, position)) > (1e3 if axes[0] == "fract_x" else 1e5):
             raise ValueError(f"coordinates of site {label} are far outside of the cell: {position}")
-        if axes[0] == "cartn_x":
-            position = (np.array(position) @ fractional).tolist()
+        place = np.array(position) @ fractional if axes[0] == "cartn_x" else np.array(position)
         occupancy_of(label, value.get("occupancy", ".").strip(), formula is not None, notes)
         hydrogens += number(value.get("attached_hydrogens", "0")) or 0.0
         multiplicity = number(value.get("symmetry_multiplicity", value.get("site_symmetry_multiplicity", "?")))
-        atoms.append(Atom(label, element_of(label, symbol, formula), tuple(position), int(multiplicity) if multiplicity else None))
+        atoms.append(Atom(label, element_of(label, symbol, formula), tuple(place.tolist()), int(multiplicity) if multiplicity else None))
     if not atoms:
         raise ValueError("the atom list is empty")
     if hydrogens and (formula is None):

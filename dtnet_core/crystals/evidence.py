@@ -39,7 +39,7 @@ class Evidence:
     def objections(self, structure: Structure) -> list[str]:
         """How a filled cell contradicts the file; an empty list where it agrees."""
         found = []
-        if self.formula is not None and (problem := self._composition(structure)):
+        if self.formula is not None and (problem := self._composition(structure, self.formula)):
             found.append(problem)
         elif self.formula is None and self.units is not None:
             counts = structure.composition.get_el_amt_dict().values()
@@ -51,18 +51,18 @@ class Evidence:
                 found.append(f"the cell's content {written(structure.composition.get_el_amt_dict())} has {ours:.3g} g/cm3, the file says {self.density:g}")
         return found
 
-    def _composition(self, structure: Structure) -> str:
+    def _composition(self, structure: Structure, formula: dict[str, float]) -> str:
         ours = {element: float(n) for element, n in structure.composition.get_el_amt_dict().items()}
-        stated = f"{written(self.formula)}{'' if self.units is None else f' with Z = {self.units:g}'}"
+        stated = f"{written(formula)}{'' if self.units is None else f' with Z = {self.units:g}'}"
         content = f"atoms and symmetry put {written(ours)} into the cell, but the file's formula is {stated}"
-        factors = [ours.get(e, 0.0) / n for e, n in self.formula.items()]
-        if set(ours) != set(self.formula) or max(factors) - min(factors) > 1e-3 * max(factors):
+        factors = [ours.get(e, 0.0) / n for e, n in formula.items()]
+        if set(ours) != set(formula) or max(factors) - min(factors) > 1e-3 * max(factors):
             most = max(factors)
-            short = {e: round(n * most - ours.get(e, 0.0), 3) for e, n in self.formula.items() if n * most - ours.get(e, 0.0) > 1e-3}
-            return f"{content}: {written(short)} of it are not in the atom list" if short and set(ours) <= set(self.formula) else content
+            short = {e: round(n * most - ours.get(e, 0.0), 3) for e, n in formula.items() if n * most - ours.get(e, 0.0) > 1e-3}
+            return f"{content}: {written(short)} of it are not in the atom list" if short and set(ours) <= set(formula) else content
         if self.units is None:
             return ""
-        common = _common(self.formula)
+        common = _common(formula)
         wanted = {self.units, self.units / common}  # some write the whole cell as the formula
         whole = abs(factors[0] - 1) < 1e-3 and Composition(ours).get_reduced_composition_and_factor()[1] == self.units
         whole = whole or (abs(factors[0] - 1) < 1e-3 and int(Composition(ours).get_reduced_formula_and_factor()[1]) == self.units)  # as pymatgen writes it
@@ -88,7 +88,7 @@ def read_formula(text: str) -> dict[str, float] | None:
     tokens = [token for token in text.replace(",", " ").split() if not re.fullmatch(r"\d*[+-]", token)]
     for token in tokens:
         parts = _TOKEN.fullmatch(token)
-        symbol = parts and ("H" if parts[1] in ("D", "T") else parts[1].capitalize())
+        symbol = ("H" if parts[1] in ("D", "T") else parts[1].capitalize()) if parts else ""
         if not parts or not Element.is_valid_symbol(symbol):
             return _nested("".join(tokens))
         found[symbol] = found.get(symbol, 0.0) + float(parts[2] or 1)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 from ..base.reading import DataFileError, encoding_of, opened
 from .layouts import HOLDERS, Row, is_crystal, is_record, name_of
@@ -36,7 +37,7 @@ def text_file(path: Path) -> Iterator[io.TextIOWrapper]:
     with opened(path) as file:
         encoding = encoding_of(file.read(400))
         file.seek(0)
-        yield io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
+        yield io.TextIOWrapper(cast("IO[bytes]", file), encoding=encoding, errors="replace", newline="")
 
 
 class _Text:
@@ -138,7 +139,7 @@ def _object(text: _Text) -> Iterator[tuple[object, object]]:
     known: dict[str, object] = {}
     streamed = False
     while text.skip(_BLANK + ",") != "}":
-        name = text.value()
+        name = str(text.value())
         if text.skip(_BLANK + ":") == "[" and name in _LISTS and not is_record(known):
             text.place += 1
             first = text.skip(_BLANK)

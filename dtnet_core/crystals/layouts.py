@@ -28,7 +28,8 @@ def name_of(item) -> object:
     """Id that a record or row has of its own, or None."""
     if not isinstance(item, Mapping):
         return None
-    inner = item.get("data") if isinstance(item.get("data"), Mapping) else {}
+    data = item.get("data")
+    inner = data if isinstance(data, Mapping) else {}
     names = (where.get(key) for where in (item, inner) for key in _IDS)
     return next((name for name in names if isinstance(name, str | int | float) and name not in ("", True, False)), None)
 
@@ -57,7 +58,7 @@ def structure_of(data: Mapping) -> Structure:
         Whatever does not fit.
     """
     if "sites" in data:
-        found = Structure.from_dict(data)
+        found = Structure.from_dict(dict(data))
         if len(found) != len(data["sites"]):
             raise ValueError(f"{len(data['sites'])} sites of which {len(found)} were read")
         return found

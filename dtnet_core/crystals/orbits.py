@@ -134,7 +134,8 @@ def same_crystal(one: Structure, other: Structure) -> bool:
     """Whether two fillings of one cell are the same crystal: the same atoms, or up to a shift the same arrangement."""
     if one.composition != other.composition:
         return False
-    matrix, left = one.lattice.matrix, {e: [] for e in one.composition}
+    matrix = one.lattice.matrix
+    left: dict = {e: [] for e in one.composition}
     for site in other:
         left[site.specie].append(site.frac_coords)
     for site in one:

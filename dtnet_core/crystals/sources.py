@@ -124,7 +124,7 @@ def to_structure(content, elements: Collection[str] | None = None) -> Structure:
     except OSError:
         raise
     except Exception as error:  # parsers raise whatever the broken place happens to cause
-        raise located(error, file or (content if isinstance(content, Path) else ""), record) from error
+        raise located(error, str(file or (content if isinstance(content, Path) else "")), record) from error
 
 
 def _structure(content) -> Structure:
@@ -205,6 +205,7 @@ def read_records(source) -> Iterator[tuple[str, Record | Exception]]:
     """
     origin = Path(source).name if isinstance(source, str | Path) else ""
     for position, (name, content) in enumerate(entries(source)):
+        found: Record | Exception
         try:
             found = _record(name, content, origin, position)
         except (MemoryError, OSError):

@@ -35,6 +35,7 @@ def ase_rows(path: Path) -> Iterator[tuple[object, object]]:
         database, last = connect(path), 0
         while rows := list(database.select(f"id>{last}", sort="id", limit=_ROWS)):
             for row in rows:
+                content: Row | DataFileError
                 try:
                     atoms = Atoms(row.numbers, row.positions, cell=row.cell, pbc=row.pbc)
                     content = Row({**plain_values(row.data), **plain_values(row.key_value_pairs), "structure": atoms}, str(path), f"row {row.id}")
