@@ -32,6 +32,8 @@ class ReadError(ValueError):
         Path or name of the file; empty for what came from memory.
     record : str
         Block, row, frame or id in the file; empty for a file of one.
+
+    The message has all three, each once.
     """
 
     def __init__(self, reason: str = "", file: str | os.PathLike = "", record: object = ""):
@@ -42,12 +44,11 @@ class ReadError(ValueError):
     record = property(lambda self: self.args[2])
 
     def __str__(self) -> str:
-        where = ", ".join(part for part in (self.file, self.record) if part)
+        where = ", ".join(part for part in (self.file, self.record) if part and part not in self.reason)
         return f"{where}: {self.reason}" if where else self.reason
 
     def at(self, file: str | os.PathLike, record: object = "") -> ReadError:
-        """The same error with the file and the record that it lacks; a reason that names one of them keeps its words."""
-        file, record = ("" if part and part in self.reason else part for part in (os.fspath(file), str(record)))
+        """The same error with the file and the record that it lacks."""
         return type(self)(self.reason, self.file or file, self.record or record)
 
 

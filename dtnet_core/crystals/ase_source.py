@@ -15,11 +15,29 @@ from .layouts import Row, refuse_open
 FORMATS = {
     ".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".xsf": "xsf", ".cell": "castep-cell", ".gen": "gen", ".res": "res", ".cfg": "cfg",
     ".pwi": "espresso-in", ".pwo": "espresso-out", ".cube": "cube", ".castep": "castep-castep", ".xtl": "xtl", ".xv": "siesta-xv", ".gro": "gromacs",
-    ".v_sim": "v-sim", ".struct": "struct", ".abinit": "abinit-in", ".in": "aims", ".pdb": "proteindatabank", ".shelx": "res", ".ins": "res",
+    ".v_sim": "v-sim", ".struct": "struct", ".abinit": "abinit-in", ".pdb": "proteindatabank", ".shelx": "res", ".ins": "res",
 }  # fmt: skip
 """ASE's name of a format by the file's ending; none of them runs code of the file."""
 
-NAMES = {"XDATCAR": "vasp-xdatcar", "OUTCAR": "vasp-out", "GEOMETRY.IN": "aims"}
+GUESSED = (".in", ".out", ".log")
+"""Endings of several programs, for which the content tells."""
+
+NAMES = {"XDATCAR": "vasp-xdatcar", "OUTCAR": "vasp-out"}
+
+_SAFE = {*FORMATS.values(), *NAMES.values(), "aims", "aims-output", "abinit-out"}
+
+
+def guessed_frames(path: Path) -> Iterator[tuple[object, object]]:
+    """Frames of a file of several programs' ending, see `ase_frames`."""
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        kind = filetype(str(path))
+    except UnknownFileTypeError:
+        kind = ""
+    if kind not in _SAFE:
+        raise DataFileError(f"no kind of file with crystals that is known ({kind or 'unknown to ASE'})", path)
+    yield from ase_frames(path, kind)
 
 
 def ase_frames(path: Path, kind: str) -> Iterator[tuple[object, object]]:
@@ -40,7 +58,7 @@ def ase_frames(path: Path, kind: str) -> Iterator[tuple[object, object]]:
             if before is not None:
                 yield f"{count}", before
             before, count = frame, number
-        notes = [str(w.message).split("\n")[0][:200] for w in caught]
+        notes = [str(w.message).split("\n")[0][:200] for w in caught if "castep" not in str(w.message).lower()]  # that no CASTEP is installed
     if before is not None:
         yield (f"{count}" if count else None), before
     say(notes, path)

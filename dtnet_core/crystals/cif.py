@@ -24,13 +24,11 @@ _CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle
 _HEAD = re.compile(r"data_(\S*)[ \t]*(?=\n|$|[ \t])", re.I)
 _VOLUME = 0.03  # relative deviation of a stated volume from the cell's
 
-_OPERATIONS = (
-    "symmetry_equiv_pos_as_xyz", "space_group_symop_operation_xyz", "space_group_symop_magn_operation_xyz",
-    "space_group_symop_magn_operation_magn_xyz", "space_group_symop_xyz",
-)  # fmt: skip
-_CENTRINGS = ("space_group_symop_magn_centering_xyz", "space_group_symop_magn_centering_centering_xyz")
+_OPERATIONS = ("space_group_symop_operation_xyz", "symmetry_equiv_pos_as_xyz")
+_MAGNETIC = ("space_group_symop_magn_operation_xyz",)
+_CENTRINGS = ("space_group_symop_magn_centering_xyz",)
 _HALL = ("symmetry_space_group_name_hall", "space_group_name_hall")
-_SYMBOL = ("symmetry_space_group_name_h-m", "space_group_name_h-m_alt", "space_group_name_h-m_full", "symmetry_cell_setting_h-m")
+_SYMBOL = ("symmetry_space_group_name_h-m", "space_group_name_h-m_alt", "space_group_name_h-m_full", "symmetry_space_group_name_h-m_alt", "space_group_name_h-m_ref")
 _NUMBER = ("symmetry_int_tables_number", "space_group_it_number")
 _MODULATED = ("cell_modulation_dimension", "space_group_ssg_name", "space_group_symop_ssg_operation_algebraic", "cell_wave_vector_seq_id")
 
@@ -154,9 +152,10 @@ def _structure(tags: _Tags, notes: list[str]) -> Structure:
     length = len(columns.get("fract_x", columns.get("cartn_x", [])))
     atoms = read_sites({n: v for n, v in columns.items() if len(v) == length}, formula, _fractional(tags, lattice), notes)
     number_text = tags.first(*_NUMBER)
-    symmetry = Symmetry(tags.column(*_OPERATIONS), tags.column(*_CENTRINGS), tags.first(*_HALL), tags.first(*_SYMBOL),
-                        int(number_text) if number_text.isdigit() else None)  # fmt: skip
-    if number_text != "?" and symmetry.number is None:
+    magnetic_list = tags.column(*_MAGNETIC)
+    symmetry = Symmetry(magnetic_list, tags.column(*_CENTRINGS)) if magnetic_list else Symmetry(
+        tags.column(*_OPERATIONS), (), tags.first(*_HALL), tags.first(*_SYMBOL), int(number_text) if number_text.isdigit() else None)  # fmt: skip
+    if number_text != "?" and not number_text.isdigit():
         raise ValueError(f"space group number {number_text!r} is no number from 1 to 230")
     magnetic = tags.first("space_group_magn_name_bns", "space_group_magn_number_bns", "space_group_magn_number_og", "space_group_magn_name_og")
     if magnetic != "?" and not symmetry.operations:

@@ -67,13 +67,21 @@ def structure_of(data: Mapping) -> Structure:
     if "cartesian_site_positions" in data:
         return _optimade(data)
     if "numbers" in data and "positions" in data:
-        pbc = np.broadcast_to(np.asarray(data.get("pbc", True), dtype=bool), 3)
-        refuse_open(pbc)
-        return _filled(data["cell"], [Element.from_Z(int(z)) for z in data["numbers"]], data["positions"], True)
+        refuse_open(np.broadcast_to(np.asarray(_array(data.get("pbc", True)), dtype=bool), 3))
+        return _filled(_array(data["cell"]), [Element.from_Z(int(z)) for z in _array(data["numbers"])], _array(data["positions"]), True)
     lattice = data["lattice"] if "lattice" in data else data["cell"]
     if np.ndim(lattice) == 1 and len(lattice) == 6:
         lattice = Lattice.from_parameters(*lattice)
     return _filled(lattice, data["species"], data["frac_coords"], False)
+
+
+def _array(value):
+    """An array as ASE writes it to JSON, or what is one already."""
+    value = value.get("array", value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping) and "__ndarray__" in value:
+        shape, _, numbers = value["__ndarray__"]
+        return np.reshape(numbers, shape)
+    return value
 
 
 def refuse_open(pbc) -> None:

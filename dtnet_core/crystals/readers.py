@@ -57,6 +57,7 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(CIF, read_cif), **dict.fromkeys(POSCAR, read_poscar_file),
     ".json": json_items, ".jsonl": json_lines, ".ndjson": json_lines, ".db": ase_rows, ".parquet": parquet_rows, ".csv": csv_rows, ".tsv": csv_rows,
     **{ending: partial(ase_source.ase_frames, kind=kind) for ending, kind in ase_source.FORMATS.items()},
+    **dict.fromkeys(ase_source.GUESSED, ase_source.guessed_frames),
 }  # fmt: skip
 """Readers by the ending of a file, compressed (.gz, .bz2, .xz) or not."""
 
@@ -99,7 +100,7 @@ def read_file(path: Path) -> Iterator[tuple[object, object]]:
     """
     reader = reader_of(path)
     if not path.stat().st_size:
-        raise DataFileError(f"{path} is damaged: the file is empty; export it again")
+        raise DataFileError(f"{path} is damaged: the file is empty; export it again", path)
     count = 0
     for count, (name, content) in enumerate(reader(path), 1):  # noqa: B007
         yield name, content

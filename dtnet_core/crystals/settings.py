@@ -75,6 +75,7 @@ def _short(symbol: str) -> str:
 def split_symbol(text: str) -> tuple[str, str]:
     """A Hermann-Mauguin symbol as people write it, joined and in lower case, and its extension ("", "1", "2", "H", "R", or what it is)."""
     text = text.strip().strip("'\"").strip()
+    text = re.sub(r"\(?\s*(?:no\.?|nr\.?|#)\s*\d+\s*\)?$", "", text, flags=re.I)  # the number behind it
     extension = ""
     if found := re.search(r"\(?\s*origin\s*(?:choice|at|setting)?\s*:?\s*([12])\)?\s*$", text, re.I):
         text, extension = text[: found.start()], found[1]

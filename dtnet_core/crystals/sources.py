@@ -66,7 +66,7 @@ def _items(source) -> Iterator[tuple[object, object]]:
 
 def _folder(folder: Path) -> Iterator[tuple[object, object]]:
     files = sorted(p for p in folder.rglob("*") if (p.is_file() or _dangling(p)) and not any(
-        part.startswith((".", "_")) for part in p.relative_to(folder).parts))  # fmt: skip
+        part.startswith(".") for part in p.relative_to(folder).parts))  # fmt: skip
     found = [p for p in files if ending_of(p) in SINGLE]
     if not found:
         others = sorted({ending_of(p) for p in files} & READERS.keys())
@@ -78,7 +78,7 @@ def _folder(folder: Path) -> Iterator[tuple[object, object]]:
     for p in found:
         name = p.relative_to(folder).as_posix()
         if _dangling(p):
-            yield name, DataFileError(f"{p}: a link to {p.readlink()}, which is not there")
+            yield name, DataFileError(f"{p}: a link to {p.readlink()}, which is not there", p)
         else:
             yield from _file_in_folder(p, name)
 

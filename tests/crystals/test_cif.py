@@ -43,7 +43,7 @@ LABELS = dict(BRUCITE, columns="label fract_x fract_y fract_z")
 OCCUPIED = dict(cell=CUBE, symbol="F m -3 m", columns="label type_symbol fract_x fract_y fract_z occupancy")
 
 
-@pytest.mark.parametrize("symbol", ["P 21/c", "P 1 21/c 1", "P21/c", "P_2_1/c", "P 2(1)/c", "p 1 21/c 1", "P 21/c :b1"])
+@pytest.mark.parametrize("symbol", ["P 21/c", "P 1 21/c 1", "P21/c", "P_2_1/c", "P 2(1)/c", "p 1 21/c 1", "P 21/c :b1", "P 21/c (No. 14)"])
 def test_short_and_full_symbols(symbol):
     assert from_text(cif(**BADDELEYITE, symbol=symbol)).formula == "Zr4 O8"
 

@@ -162,6 +162,13 @@ def test_what_ase_reads(tmp_path):
             database.write(atoms)
     found = list(formulas(tmp_path / "x.db").values())
     assert found[1] == "Mg1O1" and "x.db, row 1: no cell" in found[0] and "x.db, row 3: periodic along [True, True, False] only" in found[2]
+    frames[1].pbc = True
+    for name, kind in (("y.json", "json"), ("pw.in", "espresso-in"), ("geometry.in", "aims"), ("z.xsf", "xsf")):
+        write(tmp_path / name, frames[1], format=kind, **({"pseudopotentials": {"Cs": "Cs.upf", "Cl": "Cl.upf"}} if kind == "espresso-in" else {}))
+        assert list(formulas(tmp_path / name).values()) == ["Cs1Cl1"], name
+    (tmp_path / "odd.log").write_text("no crystal\n" * 9)
+    with pytest.raises(DataFileError, match=r"odd\.log: no kind of file"):
+        list(entries(tmp_path / "odd.log"))
     (tmp_path / "plain.xyz").write_text("2\nwater without a cell\nO 0 0 0\nH 0 0 1\n")
     with pytest.raises(InvalidStructureError, match=r"plain\.xyz.*no cell"):
         read_structure(tmp_path / "plain.xyz")
