@@ -60,7 +60,7 @@ def settings(every: int, seed: int) -> dict:
             by_form.setdefault(how, Counter())[answer] += 1
             if answer == "wrong":
                 wrong.append(f"{group.xhm()}, {how}")
-                print("wrong:", wrong[-1])
+                print("wrong:", wrong[-1], flush=True)
     return {"settings": len(table), "files": sum(found[a] for a in ("read", "refused", "wrong")), **{a: found[a] for a in ("read", "refused", "wrong")},
             "without_a_crystal": found["without a crystal"], "by_writing": by_form, "wrong_ones": wrong}  # fmt: skip
 
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     command = f"python benchmarks/readers.py --every {o.every} --mutants {o.mutants} --seed {o.seed}"
-    record = {"command": command, "settings": settings(o.every, o.seed), "mutants": mutated(o.mutants, o.seed), "provenance": provenance()}
+    record = {"command": command, "provenance": provenance(), "mutants": mutated(o.mutants, o.seed), "settings": settings(o.every, o.seed)}
     write_json(o.output, record)
     print({k: v for k, v in record["settings"].items() if isinstance(v, int)}, {k: v for k, v in record["mutants"].items() if not isinstance(v, list)})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -117,6 +118,7 @@ def _tags(text: str) -> _Tags:
     if more:
         raise ValueError(f"several blocks on one line: {parsed.name}, {', '.join(b.name for b in more)}")
     tags = _Tags()
+    item: Any  # gemmi's stubs know no pair
     for item in parsed:
         if item.pair is not None:
             tags.values.setdefault(_plain(item.pair[0]), [_value(item.pair[1])])
