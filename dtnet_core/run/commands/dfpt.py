@@ -60,7 +60,7 @@ def compute(
     no_relax: Annotated[bool, typer.Option("--no-relax", help="keep the geometry as it is given")] = False,
 ) -> None:
     """Relax crystals from structure files and compute their tensors."""
-    from ...crystals.structures import read_structure
+    from ...crystals.sources import read_structure
     from ...dfpt.queue import run_many
 
     words = [f"--engine {engine}", *([f"--ecut {ecut}"] if ecut else []), *(["--no-relax"] if no_relax else [])]
@@ -107,7 +107,7 @@ def document() -> None:
 @app.command("write-vasp", cls=Command)
 def write_vasp(files: Files, root: Root = RUNS) -> None:
     """Write VASP inputs for structure files, a folder each under --root."""
-    from ...crystals.structures import read_structure
+    from ...crystals.sources import read_structure
     from ...dfpt.vasp import write_vasp_inputs
 
     for name in files:
