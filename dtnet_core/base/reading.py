@@ -9,7 +9,7 @@ import lzma
 import os
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -93,7 +93,7 @@ def payload(path: str | os.PathLike) -> bytes:
     """
     try:
         with opened(Path(path)) as file:
-            content = file.read(_LARGEST + 1)
+            content = b"".join(_pieces(file))
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise DataFileError(f"damaged compression ({type(error).__name__}: {error}); copy or download it again", path) from error
     except OSError as error:
@@ -103,6 +103,14 @@ def payload(path: str | os.PathLike) -> bytes:
     if len(content) > _LARGEST:
         raise DataFileError(f"more than {_LARGEST} bytes to be read as a whole; split it", path)
     return content
+
+
+def _pieces(file: io.BufferedIOBase) -> Iterator[bytes]:
+    """Pieces of a file up to the first byte that is too much: memory for what is there, not for what could be."""
+    total = 0
+    while total <= _LARGEST and (piece := file.read(1 << 20)):
+        total += len(piece)
+        yield piece
 
 
 def encoding_of(head: bytes) -> str:
