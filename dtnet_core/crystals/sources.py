@@ -154,7 +154,7 @@ def _read(path: str | os.PathLike) -> Structure:
     if not path.exists() and "#" in path.name:
         path, wanted = path.with_name(path.name.rsplit("#", 1)[0]), path.name.rsplit("#", 1)[1]
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such structure file")
+        raise FileNotFoundError(f"{path}: no such file")
     content = one_of(path, wanted)
     if isinstance(content, Exception):
         raise content

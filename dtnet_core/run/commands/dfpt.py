@@ -14,7 +14,7 @@ app = group("Compute tensors from first principles, with free software.")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="of the set; `dtnet dfpt list` shows them")]
 SomeIds = Annotated[list[str], typer.Argument(metavar="ID...", help="of the set; `dtnet dfpt list` shows them")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="structures: CIF, POSCAR, JSON")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="structures: CIF, POSCAR, JSON, or any other file of one crystal; file#name of one with several")]
 Root = Annotated[Path, typer.Option(help="folder of the run folders")]
 SetFile = Annotated[Path | None, typer.Option("--set", help="set file to merge into")]
 Engine = Annotated[str, typer.Option(metavar="qe|abinit", callback=among("dfpt.parse", "ENGINES"), help="Quantum ESPRESSO or ABINIT")]
