@@ -9,11 +9,12 @@ import json
 import os
 import tempfile
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .reading import DataFileError, payload
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
@@ -65,10 +66,6 @@ def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[None]:
         yield
 
 
-class DataFileError(ValueError):
-    """A data file that cannot be read; the message names the file and, where it can, the record."""
-
-
 def write_json_gz(path: str | os.PathLike, value: Any) -> None:
     """Write a JSON value gzip-compressed, atomically and without a time stamp."""
     write_atomic(
@@ -87,16 +84,10 @@ def read_json(path: str | os.PathLike) -> Any:
     path = Path(path)
     try:
         return json.loads(payload(path))
-    except (EOFError, OSError, zlib.error, ValueError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise DataFileError(
             f"{path} is damaged ({type(error).__name__}: {error}); it has {path.stat().st_size} bytes: "
             "copy or download it again"
         ) from error
-
-
-def payload(path: Path) -> bytes:
-    """Content of a file, uncompressed where it is gzip."""
-    content = path.read_bytes()
-    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" or path.suffix == ".gz" else content

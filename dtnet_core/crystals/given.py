@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import IStructure, SiteCollection, Structure
 
-from .structures import InvalidStructureError, read_structure, structure_from_dict, validate_structure
+from .sources import read_structure
+from .structures import InvalidStructureError, structure_from_dict, validate_structure
 
 KINDS = "a pymatgen Structure, ASE Atoms, a record, the path of a structure file, or a list (any iterable) of these"
 _KEYS = ("structure", "sites", "lattice", "cell", "species")

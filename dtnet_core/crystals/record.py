@@ -104,20 +104,20 @@ def record_from_dict(item: Mapping, file: str = "", position: int = 0) -> Record
         Naming file, position and id, when the structure or a tensor does not follow the schema.
     """
     if not isinstance(item, Mapping):
-        raise DataFileError(f"{file}, record {position}: expected an object, found {type(item).__name__}")
+        raise DataFileError(f"{file}, record {position}: expected an object, found {type(item).__name__}", file, f"record {position}")
     name = str(item.get("id") or item.get("mp_id") or position)
     where = f"{file}, record {position} ({name})"
     if not isinstance(item.get("structure"), Mapping):
-        raise DataFileError(f"{where}: no structure")
+        raise DataFileError(f"{where}: no structure", file, f"record {position}")
     tensors = {f"eps_{t}": _tensor(item.get(f"eps_{t}"), f"{where}: eps_{t}") for t in TARGETS}
-    if "cell" in item["structure"] and any(t is not None for t in tensors.values()):
+    if np.ndim(item["structure"].get("cell", ())) == 1 and "cell" in item["structure"] and any(t is not None for t in tensors.values()):
         raise DataFileError(
             f"{where}: a tensor beside a structure that has lengths and angles only: no common frame"
         )
     try:
         structure = structure_from_dict(item["structure"])
     except InvalidStructureError as error:
-        raise DataFileError(f"{where}: {error}") from error
+        raise DataFileError(f"{where}: {error}", file, f"record {position}") from error
     violation = item.get("symmetry_violation")
     if isinstance(violation, Mapping):
         violation = max((v for v in violation.values() if v is not None), default=None)

@@ -9,24 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 
 from ..base.files import write_atomic
+from ..base.reading import ReadError
+from .layouts import refuse_open, structure_of
 from .plausible import impossible
 from .symmetry import crystal_system
 
 _FLAT = 1e-6  # volume / (a b c) below which a cell counts as flat
-_FORMATS = {".cif": "cif", ".json": "json", ".vasp": "poscar", ".poscar": "poscar"}
 _SYSTEMS: dict[str, str] = {}  # crystal_key @ symprec -> crystal system, for this process
 
 
-class InvalidStructureError(ValueError):
-    """A structure that no encoder can take; the message names it, the site, the value, and what to do."""
+class InvalidStructureError(ReadError):
+    """A structure that cannot be read or that no encoder can take; the message names it, the site, the value, and what to do."""
 
 
 def validate_structure(
@@ -116,56 +116,8 @@ def _symbol(site) -> str:
     return getattr(site.specie, "symbol", str(site.specie))
 
 
-def read_structure(path: str | os.PathLike, validate: bool = True, **options) -> Structure:
-    """Read one structure from a CIF, POSCAR or JSON file, as it stands (no conversion to another cell).
-
-    Parameters
-    ----------
-    path : path
-        ``*.cif``, ``POSCAR*``, ``CONTCAR*``, ``*.vasp``, ``*.poscar``, or ``*.json`` (pymatgen's or this
-        kit's form). Of a CIF with several blocks the first is read.
-    validate : bool
-        Check it with `validate_structure`; `options` go there.
-
-    Raises
-    ------
-    FileNotFoundError
-    InvalidStructureError
-        For an unknown, empty or broken file and for what `validate_structure` refuses.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such structure file")
-    kind = (
-        "poscar" if path.name.upper().startswith(("POSCAR", "CONTCAR")) else _FORMATS.get(path.suffix.lower())
-    )
-    if kind is None:
-        raise InvalidStructureError(
-            f"{path}: unknown kind of structure file; use .cif, .vasp, POSCAR or .json"
-        )
-    try:
-        text = path.read_text()
-    except UnicodeDecodeError as error:
-        raise InvalidStructureError(f"{path}: not a text file ({error}); is it compressed?") from error
-    if not text.strip():
-        raise InvalidStructureError(f"{path}: the file is empty; export the structure again")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters comes back as an error or from validation
-            structure = (
-                structure_from_dict(json.loads(text))
-                if kind == "json"
-                else Structure.from_str(text, fmt=kind)
-            )
-    except Exception as error:  # the parsers raise whatever the broken line happens to cause
-        raise InvalidStructureError(
-            f"{path}: not a readable {kind} file ({type(error).__name__}: {str(error).strip()[:300]})"
-        ) from error
-    return validate_structure(structure, name=str(path), **options) if validate else structure
-
-
 def structure_from_dict(data: Mapping) -> Structure:
-    """A structure from this kit's JSON form or pymatgen's.
+    """A structure from this kit's JSON form or that of another program, see `layouts.structure_of`.
 
     ``{lattice, species, frac_coords}`` (rows a, b, c in angstrom: has a Cartesian frame) or
     ``{cell: [a, b, c, alpha, beta, gamma], species, frac_coords}`` (angstrom, degrees: no frame of its own).
@@ -176,14 +128,13 @@ def structure_from_dict(data: Mapping) -> Structure:
         When keys are missing or shapes do not fit.
     """
     try:
-        if "sites" in data:
-            return Structure.from_dict(data)
-        lattice = Lattice(data["lattice"]) if "lattice" in data else Lattice.from_parameters(*data["cell"])
-        return Structure(lattice, data["species"], data["frac_coords"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        keys = sorted(data) if isinstance(data, Mapping) else type(data).__name__
+        found = structure_of(data)
+        refuse_open(found.lattice.pbc)
+        return found
+    except Exception as error:  # a broken dictionary of pymatgen's raises whatever it happens to cause
+        keys = sorted(map(str, data))[:20] if isinstance(data, Mapping) else type(data).__name__
         raise InvalidStructureError(
-            f"not a structure ({type(error).__name__}: {error}); found {keys}, expected lattice, species, "
+            f"not a structure ({type(error).__name__}: {str(error)[:300]}); found {keys}, expected lattice, species, "
             "frac_coords"
         ) from error
 

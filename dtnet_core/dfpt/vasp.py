@@ -16,7 +16,8 @@ from ase import units
 from pymatgen.core import Structure
 
 from ..crystals.record import Record, record_from_dict
-from ..crystals.structures import read_structure, structure_to_dict, validate_structure
+from ..crystals.sources import read_structure
+from ..crystals.structures import structure_to_dict, validate_structure
 from ..crystals.symmetry import point_group_rotations, symmetry_violation
 from .functional import functional_name
 from .inputs import DFPTError, DFPTStopped

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..base.files import DataFileError
 from ..crystals.record import record_to_dict
-from ..crystals.structures import read_structure
+from ..crystals.sources import read_structure
 from .inputs import DFPTError
 from .names import file_names, run_names
 from .seeds import load_set, merge_record

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.files import DataFileError, write_atomic
+from ..base.files import write_atomic
+from ..base.reading import ReadError
+from ..crystals.readers import SINGLE, ending_of, read_file
 from ..crystals.sources import entries, to_structure
 from ..ensemble import COVERAGES, Ensemble, encoders_of
 from ..potentials.registry import load_encoder
@@ -21,22 +23,24 @@ ENDINGS = (".parquet", ".csv", ".json")
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 _TOGETHER = 64  # crystals
-_CONTAINERS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".db", ".parquet")
 
 
 def crystals(paths: Iterable[str | Path]) -> Iterator[tuple[str, object]]:
     """Names and unread crystals of structure files, folders and files of many crystals; an error in the place of what cannot be opened.
 
-    Names are paths; "file:id" for a crystal of a file that may hold many.
+    Names are paths; "file#name" for one block or frame of a file of several, "file:id" for a crystal of a list, table or database.
     """
     for path in map(Path, paths):
-        if not path.is_dir() and path.exists() and not path.name.lower().endswith(_CONTAINERS):
-            yield str(path), path
-            continue
         try:
-            for name, content in entries(path):
-                yield (str(path / name) if path.is_dir() else f"{path}:{name}"), content
-        except (DataFileError, OSError) as error:
+            if not path.exists():  # it may be file#name
+                yield str(path), path
+            elif path.is_file() and ending_of(path) in SINGLE:
+                for name, content in read_file(path):
+                    yield (str(path) if name is None else f"{path}#{name}"), content
+            else:
+                for name, content in entries(path):
+                    yield (str(path / name) if path.is_dir() else f"{path}:{name}"), content
+        except (ReadError, OSError) as error:
             yield str(path), error
 
 

@@ -14,11 +14,11 @@ from pymatgen.core import Lattice, Structure
 from dtnet_core.base.files import DataFileError, read_json, write_atomic
 from dtnet_core.crystals import frames, structures
 from dtnet_core.crystals.record import TARGETS, Record, functional_kind, record_from_dict, record_to_dict
+from dtnet_core.crystals.sources import read_structure
 from dtnet_core.crystals.structures import (
     InvalidStructureError,
     crystal_key,
     crystal_systems,
-    read_structure,
     structure_from_dict,
     structure_to_dict,
     validate_structure,

@@ -6,7 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core.crystals.record import record_to_dict
-from dtnet_core.crystals.structures import read_structure
+from dtnet_core.crystals.sources import read_structure
 from dtnet_core.data.loading import load_records
 from dtnet_core.dfpt import queue
 from dtnet_core.dfpt.inputs import DFPTError

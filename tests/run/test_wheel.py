@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtnet_core.crystals.structures import read_structure
+from dtnet_core.crystals.sources import read_structure
 from dtnet_core.ensemble import load_ensemble
 
 ROOT = Path(__file__).resolve().parents[2]

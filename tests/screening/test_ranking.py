@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.results import append_result, load_results, plain
 from dtnet_core.crystals.record import record_to_dict
-from dtnet_core.crystals.structures import read_structure
+from dtnet_core.crystals.sources import read_structure
 from dtnet_core.data.loading import load_records
 from dtnet_core.ensemble import Ensemble
 from dtnet_core.report import figures

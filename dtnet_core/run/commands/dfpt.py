@@ -17,7 +17,7 @@ app = group("Compute tensors from first principles, with free software.")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="of the set; `dtnet dfpt list` shows them")]
 SomeIds = Annotated[list[str], typer.Argument(metavar="ID...", help="of the set; `dtnet dfpt list` shows them")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="structures: CIF, POSCAR, JSON")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="structures: CIF, POSCAR, JSON, or any other file of one crystal; file#name of one with several")]
 Root = Annotated[Path, typer.Option(help="folder of the run folders")]
 SetFile = Annotated[Path | None, typer.Option("--set", help="set file to merge into")]
 Engine = Annotated[str, typer.Option(metavar="qe|abinit", callback=among("dfpt.parse", "ENGINES"), help="Quantum ESPRESSO or ABINIT")]
@@ -63,7 +63,7 @@ def compute(
     no_relax: Annotated[bool, typer.Option("--no-relax", help="keep the geometry as it is given")] = False,
 ) -> None:
     """Relax crystals from structure files and compute their tensors."""
-    from ...crystals.structures import read_structure
+    from ...crystals.sources import read_structure
     from ...dfpt.names import file_names, refuse_other_records
     from ...dfpt.queue import run_many
 
@@ -141,7 +141,8 @@ def _report(results: Iterable[tuple[str, Any]], describe: Callable[[Any], str]) 
 
 def _readable(names: Mapping[str, str]) -> dict:
     """Crystals by name of the files that can be read; the others are told when their turn comes."""
-    from ...crystals.structures import InvalidStructureError, read_structure
+    from ...crystals.sources import read_structure
+    from ...crystals.structures import InvalidStructureError
 
     found = {}
     for path, key in names.items():

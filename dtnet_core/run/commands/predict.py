@@ -11,7 +11,7 @@ from .options import TARGETS, Variant, among
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDERS...", help="CIF, POSCAR, folders of them, or files of many crystals (JSON, ASE .db, parquet)")],
+    paths: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDERS...", help="CIF, POSCAR, what ASE reads, folders of them, or files of many crystals (JSON, CSV, parquet, ASE .db)")],
     target: Annotated[str, typer.Option(metavar=TARGETS, callback=among("crystals.record", "TARGETS"), help="which dielectric tensor")] = "total",
     variant: Variant = "default",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="write the answers, too: .parquet, .csv or .json")] = None,

@@ -17,7 +17,7 @@ SCREENING = "data/results/screening.json"
 
 @app.command(cls=Command)
 def stream(
-    source: Annotated[str, typer.Argument(help="folder of CIF or POSCAR files, .json(.gz), .jsonl(.gz), ASE .db, .parquet")],
+    source: Annotated[str, typer.Argument(help="folder of CIF, POSCAR or other structure files, or a file: JSON, JSON lines, CSV, parquet, ASE .db, extxyz; compressed or not")],
     output: Annotated[str, typer.Argument(help="folder of the parquet parts")],
     variant: Variant = "default",
     chunk: Annotated[int, typer.Option(help="crystals a part")] = 100,
