@@ -79,8 +79,11 @@ def encode(
 
 def _nothing_of(features: Features) -> Features:
     """Features of no crystal, with the same channels."""
-    edges = () if features.edge_index is None else (features.edge_index[:, :0], features.edge_scalars[:0], features.edge_vectors[:0])
-    return Features(features.scalars[:0], features.vectors[:0], features.tensors[:0], features.n_atoms[:0], *edges)
+    empty = features.scalars[:0], features.vectors[:0], features.tensors[:0], features.n_atoms[:0]
+    if features.bonds is None:
+        return Features(*empty)
+    index, b_s, b_v = features.bonds
+    return Features(*empty, index[:, :0], b_s[:0], b_v[:0])
 
 
 def with_donors(encoder: Encoder, layers: Sequence[int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ is not was given in another frame - databases like to store tensors in standard 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def cell_rotations(structure: Structure, primitive: bool = True) -> np.ndarray:
     ValueError
         When the symmetry search finds nothing.
     """
-    cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         dataset = spglib.get_symmetry_dataset(cell, SYMPREC, ANGLE_TOLERANCE)
@@ -79,7 +79,7 @@ def tensor_violations(record: Record, primitive: bool = True) -> dict[str, float
     """
     rotations = cell_rotations(record.structure, primitive)
     names = [t for t in ("electronic", "total") if record.tensor(t) is not None] or ["ionic"]
-    return {t: symmetry_violation(record.tensor(t), rotations) for t in names if record.tensor(t) is not None}
+    return {t: symmetry_violation(tensor, rotations) for t in names if (tensor := record.tensor(t)) is not None}
 
 
 def looks_rotated(record: Record, violations: dict[str, float]) -> bool:
@@ -89,10 +89,10 @@ def looks_rotated(record: Record, violations: dict[str, float]) -> bool:
     of the violation at most), and the electronic tensor, the easy one to converge, is violated along with the
     rest.
     """
-    worst = max(violations, key=violations.get)
+    worst = max(violations, key=lambda t: violations[t])
     if violations[worst] <= ROTATED_VIOLATION or violations.get("electronic", 1.0) <= ROTATED_VIOLATION / 10:
         return False
-    tensor, rotations = record.tensor(worst), cell_rotations(record.structure)
+    tensor, rotations = np.asarray(record.tensor(worst)), cell_rotations(record.structure)
     eigenvalues = np.linalg.eigvalsh((tensor + tensor.T) / 2)  # [3], ascending
     gaps, scale = np.diff(eigenvalues), np.abs(eigenvalues).max()
     orders = {_order(q) for q in rotations}

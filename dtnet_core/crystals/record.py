@@ -76,10 +76,10 @@ class Record:
         tensor = self.tensor(target)
         if tensor is not None:
             return float(np.trace(tensor)) / 3
-        known = {t: self.meta.get(f"eps_{t}_poly") for t in ("electronic", "total")}
+        electronic, total = (self.meta.get(f"eps_{t}_poly") for t in ("electronic", "total"))
         if target != "ionic":
-            return known[target]
-        return None if None in known.values() else known["total"] - known["electronic"]
+            return electronic if target == "electronic" else total
+        return None if electronic is None or total is None else total - electronic
 
 
 def functional_kind(record: Record) -> int:
@@ -151,7 +151,7 @@ def _tensor(value: Any, where: str) -> np.ndarray | None:
 
 def record_to_dict(record: Record) -> dict:
     """The JSON form of a record; `record_from_dict` reads it back."""
-    tensors = {f"eps_{t}": None if record.tensor(t) is None else record.tensor(t).tolist() for t in TARGETS}
+    tensors = {f"eps_{t}": None if (tensor := record.tensor(t)) is None else tensor.tolist() for t in TARGETS}
     return {
         "id": record.id,
         "mp_id": record.mp_id,
