@@ -6,14 +6,10 @@ import json
 
 from ..base.paths import ROOT
 from ..base.results import load_results
-from .table2 import beside_ours, cells, summary, verdict
-from .tables import (
-    by_formula,
+from .pages import (
     card_table,
     chosen_on_text,
     front_table,
-    headline,
-    interval_table,
     markdown_table,
     matbench_table,
     readme_table,
@@ -22,6 +18,8 @@ from .tables import (
     twins_table,
     update_block,
 )
+from .table2 import beside_ours, cells, summary, verdict
+from .tables import by_formula, headline, interval_table
 
 
 def markdown_blocks() -> dict[tuple[str, str], str]:

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..base.files import write_atomic
 from ..base.results import FROM_SCRATCH, PROTOCOL_SEEDS
 from ..data.splits import FRACTIONS
 
@@ -58,7 +55,7 @@ def results_table(
         table[metric] = grouped[metric].mean().to_numpy()
         table[f"{metric}_std"] = grouped[metric].std(ddof=1).to_numpy()
     if paper is not None:
-        cells = [_paper_cell(paper, row.get("target"), row.get("model")) for row in table.to_dict("records")]
+        cells = [paper_cell(paper, row.get("target"), row.get("model")) for row in table.to_dict("records")]
         table[["paper", "paper_std"]] = np.array(cells, dtype=float)
     return table
 
@@ -71,7 +68,7 @@ def format_table(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
             continue
         if f"{name}_std" in table:
             pairs = zip(table[name], table[f"{name}_std"], strict=True)
-            shown[name] = [_plus_minus(value, deviation, digits) for value, deviation in pairs]
+            shown[name] = [plus_minus(value, deviation, digits) for value, deviation in pairs]
         else:
             shown[name] = table[name]
     return shown
@@ -84,13 +81,13 @@ def _text(value) -> str:
     return "-" if value is None else str(value)
 
 
-def _plus_minus(value: float, deviation: float, digits: int) -> str:
+def plus_minus(value: float, deviation: float, digits: int) -> str:
     if not np.isfinite(value):
         return "-"
     return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if np.isfinite(deviation) else "")
 
 
-def _paper_cell(paper: Mapping, target: str | None, model: str | None) -> tuple[float, float]:
+def paper_cell(paper: Mapping, target: str | None, model: str | None) -> tuple[float, float]:
     """(mean, std) that the paper prints for a target and model over all systems; NaN when it has none.
 
     A joint model, which the paper does not have, stands beside the paper's best.
@@ -149,151 +146,14 @@ def interval_table(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
     for encoder, target in sorted({(r["encoder"], r["target"]) for r in runs if r["encoder"] in beyond}):
         chosen = [r for r in runs if (r["encoder"], r["target"]) == (encoder, target)]
         mean, half = interval_over_splits([r["mae_ten"] for r in chosen])
-        rows.append({"target": target, "encoder": encoder, "splits": len(chosen), "MAE_ten, 95 %": _plus_minus(mean, half, 3),
-                     "the paper's DTNet": _paper_cell(paper, target, "DTNet")[0]})  # fmt: skip
+        rows.append({"target": target, "encoder": encoder, "splits": len(chosen), "MAE_ten, 95 %": plus_minus(mean, half, 3),
+                     "the paper's DTNet": paper_cell(paper, target, "DTNet")[0]})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def front_table(results: Sequence[Mapping], paper: Mapping) -> str:
-    """The front page's table: MAE_ten of the joint models, of the best peer on the same tensors, and of the paper's DTNet.
-
-    Parameters
-    ----------
-    results : sequence of records
-        Of `data/results/tensors.json`.
-    paper : mapping
-        `data/paper/table2.json`.
-    """
-    joint = [r for r in headline(results) if r["model"] == "DTNet-joint"]
-    best = max((r["encoder"] for r in joint), key=len, default="")
-    many = interval_table(results, paper).set_index("target") if joint else None
-    rows = []
-    for target in ("electronic", "ionic", "total"):
-        errors = {
-            "default": [r["mae_ten"] for r in joint if r["target"] == target and r["encoder"] != best],
-            "formula": [r["mae_ten"] for r in by_formula(results) if r["target"] == target and r["encoder"] == best],
-        }  # fmt: skip
-        peers = {m: [r["mae_ten"] for r in headline(results) if r["model"] == m and r["target"] == target] for m in ("PaiNN", "M3GNet", "MatTen")}
-        name, lowest = min(((m, e) for m, e in peers.items() if e), key=lambda item: np.mean(item[1]), default=("-", []))
-        rows.append({
-            "target": target,
-            "this kit, best recipe (95 %, 15 splits)": many.loc[target, "MAE_ten, 95 %"] if many is not None else "-",
-            "this kit, default recipe": _mean_std(errors["default"]),
-            "best recipe, formulas kept apart": _mean_std(errors["formula"]),
-            "best of PaiNN, M3GNet, MatTen here": f"{_mean_std(lowest)} ({name})",
-            "the paper's DTNet": _plus_minus(*_paper_cell(paper, target, "DTNet"), 3),
-        })  # fmt: skip
-    return markdown_table(pd.DataFrame(rows))
-
-
-def _mean_std(values: Sequence[float]) -> str:
-    return _plus_minus(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan, 3) if len(values) else "-"
-
-
-def twins_table(results: Sequence[Mapping]) -> str:
-    """Random splits of the joint models with and without the test crystals that have a near twin in training."""
-    runs = [r for r in results if r["model"] == "DTNet-joint" and r["split"] == "record" and r.get("n_near_twins") is not None]
-    rows = []
-    for (encoder, target), group in pd.DataFrame(runs).groupby(["encoder", "target"]) if runs else ():
-        seeds = sorted(group["seed"])
-        rows.append({"target": target, "encoder": encoder, "seeds": ", ".join(map(str, seeds)), "near twins of 259": f"{group['n_near_twins'].mean():.0f}",
-                     "MAE_ten": f"{group['mae_ten'].mean():.3f}", "without near twins": f"{group['mae_ten_without_near_twins'].mean():.3f}"})  # fmt: skip
-    return markdown_table(pd.DataFrame(rows).sort_values(["target", "encoder"])) if rows else "not counted yet"
-
-
-def chosen_on_text(found: Mapping) -> str:
-    """Where the crystals that settings were chosen on are tested: `chosen_on` of `data/results/splits.json`."""
-    return (f"Settings were chosen on the validation crystals of seeds 0 and 1: {found['n']} crystals, of which {found['tested_0_4']} are test crystals of another of the seeds 0-4 and "
-            f"{found['tested_0_14']} of one of the seeds 0-14, and with whose formula and refractive index {found['matbench_rows']} rows of Matbench agree. No label of a test crystal trained, "
-            "but a choice of settings saw these.")  # fmt: skip
 
 
 def by_formula(results: Sequence[Mapping]) -> list[Mapping]:
     """Runs of the joint models on the full profile's splits that keep all crystals of a formula together."""
     return [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "group", "DTNet-joint")]
-
-
-def readme_table(results: Sequence[Mapping], paper: Mapping) -> str:
-    """The README's tables in Markdown: MAE_ten of every kind of run among `results`, beside the paper's.
-
-    Parameters
-    ----------
-    results : sequence of records
-        Of `data/results/tensors.json`: its `headline`, or those `by_formula`.
-    paper : mapping
-        `data/paper/table2.json`.
-    """
-    columns = {"target": "target", "model": "model", "encoder": "encoder", "layer": "layers", "runs": "seeds",
-               "mae_ten": "MAE_ten, test", "paper": "the paper's"}  # fmt: skip
-    return markdown_table(format_table(results_table(results, paper=paper))[list(columns)].rename(columns=columns))
-
-
-def card_table(results: Sequence[Mapping]) -> str:
-    """The model card's table: test metrics of the joint ensembles on the full profile's random splits."""
-    chosen = [r for r in headline(results) if r["model"] == "DTNet-joint"]
-    metrics = ("mae_ten", "mae_scalar", "mae_eig", "median_frobenius", "within_25", "within_10", "within_5")
-    return markdown_table(format_table(results_table(chosen, ("encoder", "target"), metrics)))
-
-
-def roads_table(roads: Sequence[Mapping]) -> str:
-    """`data/results/roads.json` in Markdown: mean validation MAE_ten over the seeds, and its change from the first road."""
-    first = {t: np.mean(v) for t, v in roads[0]["validation_mae_ten"].items()}
-    rows = []
-    for road in roads:
-        means = {t: np.mean(v) for t, v in road["validation_mae_ten"].items()}
-        cells = {t: f"{m:.3f} ({100 * (m / first[t] - 1):+.0f} %)" if road is not roads[0] else f"{m:.3f}" for t, m in means.items()}
-        rows.append({"road": road["road"]} | cells)
-    return markdown_table(pd.DataFrame(rows))
-
-
-def matbench_table(record: Mapping) -> str:
-    """`data/results/matbench.json` in Markdown: errors of the refractive index, ours and the three best published on the same rows.
-
-    The last column is the mean difference of the absolute errors, row by row, with its 95 % interval by paired bootstrap.
-    """
-    published = sorted((record["published"] or {}).items(), key=lambda item: item[1]["mean_mae"])
-    rows = {"this kit": record} | dict(published[:3])
-    table = pd.DataFrame(
-        [{"model": name, "mean MAE": f"{r['mean_mae']:.4f}", "MAE, n < 4": f"{r['mae_n_lt_4']:.4f}", "median": f"{r['median_ae']:.4f}",
-          "ours minus theirs, 95 %": paired_text((record["paired"] or {}).get(name))}
-         for name, r in rows.items()]
-    )  # fmt: skip
-    return markdown_table(table)
-
-
-def paired_text(found: Mapping | None) -> str:
-    """A paired difference with its interval, and whether that holds zero: "-0.0090 (-0.0199 to +0.0009), holds 0"."""
-    if found is None:
-        return "-"
-    low, high = found["interval"]
-    return f"{found['difference']:+.4f} ({low:+.4f} to {high:+.4f})" + (", holds 0" if low <= 0 <= high else "")
-
-
-def screening_table(studies: Sequence[Mapping]) -> str:
-    """`data/results/screening.json` in Markdown: of the hidden crystals' true top 1 %, the share that three rounds found; by task and choice."""
-    runs = [r | {"recall": r["by_round"][-1]["recall"], "found": sum(b["hits"] for b in r["by_round"])}
-            for r in studies if (r["study"], r["profile"]) == ("retrospective", "full")]  # fmt: skip
-    if not runs:
-        return "not run yet"
-    rows = []
-    for (task, acquisition), group in pd.DataFrame(runs).groupby(["task", "acquisition"]):
-        mean, half = mean_interval(group["recall"])
-        rows.append({"task": task, "acquisition": acquisition, "seeds": len(group), "recall, 95 %": _plus_minus(mean, half, 2),
-                     "found": _plus_minus(group["found"].mean(), group["found"].std(ddof=1), 1), "of": round(group["n_hidden"].mean() / 100)})  # fmt: skip
-    return markdown_table(pd.DataFrame(rows))
-
-
-def share_interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of which `hits` of `n` were seen (E. B. Wilson, J. Am. Stat. Assoc. 22, 209, 1927)."""
-    centre, spread = (hits + z**2 / 2) / (n + z**2), z * math.sqrt(hits * (n - hits) / n + z**2 / 4) / (n + z**2)
-    return max(0.0, centre - spread), min(1.0, centre + spread)
-
-
-def enrichment_text(found: Mapping) -> str:
-    """An enrichment record in words, with the 95 % interval that so few hits leave."""
-    low, high = (share * found["n"] / found["top"] for share in share_interval(found["hits"], found["top"]))
-    return (f"of the true top {found['top']} of {found['n']:,} crystals, none of them known to the network, {found['hits']} are among its first "
-            f"{found['top']}: {found['enrichment']:.0f} times chance (95 %: {low:.0f} to {high:.0f}; one division into folds)")  # fmt: skip
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -304,25 +164,3 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-
-
-def markdown_table(table: pd.DataFrame) -> str:
-    """A table in Markdown: column names, then one line a row, values as they print."""
-    rows = [list(map(str, table)), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
-    """Rewrite what stands between ``<!-- mark -->`` and ``<!-- end of mark -->`` in a Markdown file, atomically.
-
-    Raises
-    ------
-    ValueError
-        When the file has no such marks.
-    """
-    path, marks = Path(path), (f"<!-- {mark} -->", f"<!-- end of {mark} -->")
-    before, first, rest = path.read_text(encoding="utf-8").partition(marks[0])
-    _, last, after = rest.partition(marks[1])
-    if not (first and last):
-        raise ValueError(f"{path} has no part between {marks[0]} and {marks[1]}")
-    write_atomic(path, f"{before}{first}\n{text}\n{last}{after}")
