@@ -129,7 +129,7 @@ def main() -> None:
         if done.returncode or not lines:
             raise RuntimeError(f"the measurement of {name} ended with code {done.returncode}:\n{done.stderr[-2000:]}")
         rows.append(row := json.loads(lines[-1].removeprefix(_MARK)))
-        print(f"{name:28s} {row['crystals_per_s']:8.1f} crystals/s {row['atoms_per_s']:9.0f} atoms/s {row['peak_memory_mb']:7.0f} MB", flush=True)
+        print(f"{name:28s} {row['crystals_per_processor_s']:8.1f} crystals {row['atoms_per_processor_s']:9.0f} atoms a processor second, {row['peak_memory_mb']:7.0f} MB", flush=True)
     structures = [r.structure for r in crystals(o.profile, n, o.data_dir)]
     found = {
         "profile": o.profile, "crystals": n, "atoms": sum(map(len, structures)), "repeats": repeats, "models": rows,
