@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,8 @@ from tqdm import tqdm
 from ..base.paths import default_cache_dir
 from ..crystals.structures import crystal_key
 from ..encoder import Encoder, select_layers, with_donors
-from ..features import Features, concatenate_channels, from_mandel, split_crystals, to_mandel
+from ..features import Features, concatenate_channels, split_crystals
+from .packing import checksum, flatten, unflatten
 from .registry import load_encoder, parse_features
 
 ATOMS_PER_SHARD = 3_000
@@ -171,11 +171,11 @@ class FeatureStore:
             raise CorruptFeaturesError(
                 f"{shard}: no features of crystal {key[:12]}, layer {layer} to be read: {error}."
             ) from error
-        if _checksum(flat, *edges) != about["crc32"]:
+        if checksum(flat, *edges) != about["crc32"]:
             raise CorruptFeaturesError(
                 f"{shard}: features of crystal {key[:12]}, layer {layer} do not match their checksum."
             )
-        return _unflatten(flat, about, edges)
+        return unflatten(flat, about, edges)
 
     def __contains__(self, entry: tuple[str, int]) -> bool:
         return _entry(*entry, False) in self._where
@@ -198,11 +198,11 @@ class FeatureStore:
         for layer, crystals in blocks.items():
             for key, features in zip(keys, crystals, strict=True):
                 entry = _entry(key, layer, bonds)
-                flat, edges, about = _flatten(features)
+                flat, edges, about = flatten(features)
                 tensors[entry] = flat
                 if edges:
                     tensors[f"{entry}/index"], tensors[f"{entry}/edges"] = edges
-                metadata[entry] = json.dumps(about | {"crc32": _checksum(flat, *edges)})
+                metadata[entry] = json.dumps(about | {"crc32": checksum(flat, *edges)})
         shard = self._put(tensors, metadata)
         if shard is None:
             self._memory |= {_entry(key, layer, bonds): features for layer, crystals in blocks.items() for key, features in zip(keys, crystals, strict=True)}
@@ -260,40 +260,3 @@ def _chunks(missing: dict[str, Structure], atoms: int) -> Iterator[dict[str, Str
         size += len(structure)
     if chunk:
         yield chunk
-
-
-def _checksum(*tensors: torch.Tensor) -> int:
-    value = 0
-    for tensor in tensors:
-        value = zlib.crc32(tensor.numpy().data, value)
-    return value
-
-
-def _flatten(features: Features) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], dict]:
-    """Features of one crystal as [N, Cs + 3 Cv + 6 Ct], and bonds as [2, E] and [E, Cbs + 3 Cbv]."""
-    parts = (features.scalars, features.vectors.flatten(1), to_mandel(features.tensors).flatten(1))
-    about = {"channels": features.channels, "edges": features.edge_channels}
-    edges: tuple[torch.Tensor, ...] = ()
-    if features.edge_channels:
-        edges = (
-            features.edge_index.contiguous(),
-            torch.cat([features.edge_scalars, features.edge_vectors.flatten(1)], 1).contiguous(),
-        )
-    return torch.cat(parts, 1).contiguous(), edges, about
-
-
-def _unflatten(flat: torch.Tensor, about: dict, edges: tuple) -> Features:
-    cs, cv, ct = about["channels"]
-    scalars, vectors, tensors = torch.split(flat, [cs, 3 * cv, 6 * ct], dim=1)
-    more = {}
-    if edges:
-        bs, bv = about["edges"]
-        s, v = torch.split(edges[1], [bs, 3 * bv], dim=1)
-        more = {"edge_index": edges[0], "edge_scalars": s, "edge_vectors": v.unflatten(1, (bv, 3))}
-    return Features(
-        scalars,
-        vectors.unflatten(1, (cv, 3)),
-        from_mandel(tensors.unflatten(1, (ct, 6))),
-        torch.tensor([len(flat)]),
-        **more,
-    )

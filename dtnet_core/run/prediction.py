@@ -81,7 +81,8 @@ def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
     """(tensor, half widths) or the error of each structure."""
     try:
         found = ensemble.predict(structures, progress=False)
-        numbers = zip(found.tensors, found.std, found.wide, found.flags, strict=True)
+        flags = getattr(found, "flags", ()) or [""] * len(structures)
+        numbers = zip(found.tensors, found.std, found.wide, flags, strict=True)
         return iter([ValueError(flag) if flag and not np.isfinite(tensor).all() else (tensor, std, wide) for tensor, std, wide, flag in numbers])
     except (MemoryError, OSError):  # no crystal's fault
         raise
