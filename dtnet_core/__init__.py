@@ -2,7 +2,7 @@
 
 The core, to be read in this order: `encoder` (crystal -> equivariant features), `features`, `readout` (features -> tensor,
 with its `layers` and `links`), `metrics` (tensors -> errors), `ensemble` (trained networks, tensors with intervals;
-`checkpoint` keeps them). Around it: `crystals`, `potentials`, `data`, `training`; the paper's chapters `baselines`,
+`judge` doubts them, `checkpoint` keeps them). Around it: `crystals`, `potentials`, `data`, `training`; the paper's chapters `baselines`,
 `matbench`, `screening`, `dfpt`; `report` (tables and figures), `run` (notebooks in batch, the command line), and `base`.
 """
 
