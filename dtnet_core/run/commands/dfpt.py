@@ -178,7 +178,7 @@ def _show(results: dict[str, dict | str]) -> None:
 def _describe(record: dict) -> str:
     import numpy as np
 
-    rows = [f"{record['id']}: gap {record['gap_ev']} eV, flags {record['flags'] or 'none'}, {record.get('wall_s', '?')} s"]
+    rows = [f"{record['id']}: {record.get('functional') or 'functional unknown'}, gap {record['gap_ev']} eV, flags {record['flags'] or 'none'}, {record.get('wall_s', '?')} s"]
     for name in ("eps_electronic", "eps_ionic", "eps_total"):
         if record[name] is not None:
             rows.append(f"  {name}: " + np.array2string(np.array(record[name]), precision=3).replace("\n", ""))
