@@ -131,23 +131,23 @@ def shortest_contact(structure: Structure) -> float:
 
 
 def same_crystal(one: Structure, other: Structure) -> bool:
-    """Whether two fillings of one cell are the same crystal: the same atoms, or up to a shift the same arrangement."""
+    """Whether two fillings of one cell are the same crystal in the same frame: the same atoms, up to a shift."""
     if one.composition != other.composition:
         return False
-    matrix = one.lattice.matrix
-    left: dict = {e: [] for e in one.composition}
-    for site in other:
-        left[site.specie].append(site.frac_coords)
-    for site in one:
-        offsets = np.array(left[site.specie]) - site.frac_coords
+    rarest = min(one.composition, key=lambda e: one.composition[e])
+    places = [np.array([site.frac_coords for e in one.composition for site in some if site.specie == e]) for some in (one, other)]
+    species = [e for e in one.composition for site in one if site.specie == e]
+    first = species.index(rarest)
+    shifts = [np.zeros(3), *(places[1][k] - places[0][first] for k, e in enumerate(species) if e == rarest)]
+    return any(_same_places(places[0] + shift, places[1], species, one.lattice.matrix) for shift in shifts)
+
+
+def _same_places(ours: np.ndarray, theirs: np.ndarray, species: list, matrix: np.ndarray) -> bool:
+    """Whether each of the sites [N, 3] has one of the same element within `SPECIAL` among the others [N, 3]."""
+    kinds = np.array([str(e) for e in species])
+    for i in range(len(ours)):
+        offsets = theirs[kinds == kinds[i]] - ours[i]
         offsets -= np.round(offsets)
         if np.linalg.norm(offsets @ matrix, axis=1).min() > SPECIAL:
-            break
-    else:
-        return True
-    if len(one) > 100:
-        return False
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    matcher = StructureMatcher(ltol=1e-3, stol=0.01, angle_tol=0.1, primitive_cell=False, scale=False)
-    return bool(matcher.fit(one, other))
+            return False
+    return True
