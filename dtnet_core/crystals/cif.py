@@ -175,7 +175,7 @@ def _lattice(tags: _Tags) -> Lattice:
         if value is None:
             raise ValueError(f"_cell_{name} is {'unknown or missing' if text == '?' else repr(text)}: give all six lengths and angles of the cell")
         values.append(value)
-    if min(values[:3]) <= 0 or max(values[:3]) > 1e4:
+    if min(values[:3]) <= 0 or max(values[:3]) > 1e3:
         raise ValueError(f"cell lengths {values[:3]} angstrom: no crystal's")
     cosines = np.cos(np.radians(values[3:]))
     square = 1 - (cosines**2).sum() + 2 * cosines.prod()  # (V / abc)^2

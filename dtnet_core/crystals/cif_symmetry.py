@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pymatgen.core import Lattice
 
 from .evidence import Evidence
-from .orbits import Atom, Expanded, expand, same_crystal, shortest_contact
+from .orbits import Atom, Expanded, close_pairs, expand, same_crystal, shortest_contact
 from .settings import METRIC, Setting, from_hall, from_list, from_number, from_symbol, is_group
 
 CONTACT = 0.55
@@ -117,10 +117,10 @@ def _tried(atoms: Sequence[Atom], settings: Sequence[Setting], lattice: Lattice,
             continue
         filled = expand(atoms, setting, lattice)
         objections = evidence.objections(filled.structure)
-        close = filled.structure.get_neighbor_list(_OVERLAP, numerical_tol=1e-8)
+        close = close_pairs(filled.structure, _OVERLAP)
         if not objections and len(close[0]):
             first, second = close[0][0], close[1][0]
-            objections = [f"{filled.structure[first].label} and {filled.structure[second].label} are {close[3][0]:.2f} angstrom apart in {_called(setting)}"]
+            objections = [f"{filled.structure[first].label} and {filled.structure[second].label} are {close[2][0]:.2f} angstrom apart in {_called(setting)}"]
         problems += objections
         if not objections:
             good.append(filled)

@@ -17,6 +17,7 @@ SPECIAL = 0.05
 MAX_ATOMS = 20_000
 """Atoms of a cell beyond which a file is refused: the expansion is no longer a crystal's, and memory has an end."""
 
+_CUBES = 1_000_000
 _SAME = 0.02  # angstrom between images of one atom on its exact position
 _SAID = 0.005  # angstrom that a site may move before it is worth a word
 
@@ -120,12 +121,23 @@ def expand(atoms: Sequence[Atom], setting: Setting, lattice: Lattice) -> Expande
     return Expanded(setting, structure, tuple(sizes), tuple(notes))
 
 
+def close_pairs(structure: Structure, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First and second atom and distance in angstrom of all pairs closer than `reach`, in bounded memory.
+
+    The search divides the room that the atoms span into cubes as wide as its radius, so a large cell is searched with a larger one.
+    """
+    room = float(np.ptp(structure.cart_coords, axis=0).clip(1.0).prod())
+    first, second, _, distance = structure.get_neighbor_list(max(reach, (room / _CUBES) ** (1 / 3)), numerical_tol=1e-8)
+    near = distance < reach
+    return first[near], second[near], distance[near]
+
+
 def shortest_contact(structure: Structure) -> float:
     """Smallest ratio of a distance to the sum of the covalent radii of its atoms; infinity where none is below 1."""
     from ase.data import covalent_radii
 
     radii = covalent_radii[[site.specie.Z for site in structure]]
-    first, second, _, distance = structure.get_neighbor_list(2 * radii.max(), numerical_tol=1e-8)
+    first, second, distance = close_pairs(structure, 2 * radii.max())
     ratios = distance / (radii[first] + radii[second])
     return float(ratios.min()) if len(ratios) else float("inf")
 

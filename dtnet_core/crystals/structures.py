@@ -18,10 +18,12 @@ from pymatgen.core import Structure
 from ..base.files import write_atomic
 from ..base.reading import ReadError
 from .layouts import refuse_open, structure_of
+from .orbits import close_pairs
 from .plausible import impossible
 from .symmetry import crystal_system
 
 _FLAT = 1e-6  # volume / (a b c) below which a cell counts as flat
+_LONGEST, _EMPTIEST = 1_000.0, 20_000.0  # angstrom of a cell, angstrom^3 an atom: searches for neighbours have room for no more
 _SYSTEMS: dict[str, str] = {}  # crystal_key @ symprec -> crystal system, for this process
 
 
@@ -72,6 +74,8 @@ def validate_structure(
             f"{name}: the cell has zero volume ({volume:.3g} angstrom^3, "
             f"lengths {lengths.round(4).tolist()}); its lattice vectors must not lie in one plane"
         )
+    if lengths.max() > _LONGEST or volume > _EMPTIEST * len(structure):
+        raise InvalidStructureError(f"{name}: cell lengths {lengths.round(1).tolist()} angstrom for {len(structure)} atoms: no crystal's; check the unit of length")
     for i, site in enumerate(structure):
         where = f"{name}: site {i} ({site.species_string})"
         if not np.isfinite(site.frac_coords).all():
@@ -92,14 +96,21 @@ def validate_structure(
         raise InvalidStructureError(
             f"{name}: {len(structure)} atoms, more than max_atoms={max_atoms}; use a smaller cell or raise it"
         )
-    _refuse_close_atoms(structure, min_distance, name)
-    if reason := impossible(structure):
+    inside = within_cell(structure)
+    _refuse_close_atoms(inside, min_distance, name)
+    if reason := impossible(inside):
         raise InvalidStructureError(f"{name}: {reason}")
     return structure
 
 
+def within_cell(structure: Structure) -> Structure:
+    """The structure with its atoms in the cell; itself where none is far outside. Searches for neighbours span all that atoms do."""
+    places = structure.frac_coords
+    return structure if np.abs(places).max() < 2 else Structure(structure.lattice, structure.species, places % 1.0)
+
+
 def _refuse_close_atoms(structure: Structure, min_distance: float, name: str) -> None:
-    first, second, _, distance = structure.get_neighbor_list(min_distance, numerical_tol=1e-8)
+    first, second, distance = close_pairs(structure, min_distance)
     if len(distance) == 0:
         return
     k = int(np.argmin(distance))

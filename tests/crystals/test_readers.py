@@ -263,6 +263,15 @@ def test_one_error_with_file_record_and_reason(tmp_path):
             to_structure(wrong)
 
 
+def test_far_atoms_and_huge_cells_take_no_memory():
+    far = SALT.frac_coords + np.array([[900.0, -900, 900], *[[0.0, 0, 0]] * 7])
+    assert to_structure(Structure(SALT.lattice, SALT.species, far)).formula == "Na4 Cl4"
+    with pytest.raises(InvalidStructureError, match="check the unit of length"):
+        to_structure(Structure(Lattice.cubic(5.64e14), SALT.species, SALT.frac_coords))
+    with pytest.raises(InvalidStructureError, match="check the unit of length"):
+        to_structure(Structure(Lattice.cubic(900), SALT.species, SALT.frac_coords))
+
+
 def test_what_waits_to_be_read_goes_to_other_processes(tmp_path):
     (tmp_path / "two.cif").write_text(CIFS["salt"] + CIFS["oxide"])
     (tmp_path / "x.json").write_text(json.dumps(LAYOUTS["jarvis"]))
