@@ -279,5 +279,5 @@ def test_sets_say_whose_labels_they_hold():
     np.testing.assert_allclose(data.target_tensors()[0], [tensor, tensor])
     plain = build_set(features[:2], records[:2], "total")
     assert plain.functional is None and plain.scalar_only is None
-    with pytest.raises(ValueError, match="record 2 .* has no electronic tensor"):
+    with pytest.raises(ValueError, match=r"record 2 .* has no electronic tensor"):
         build_set(features, records, "electronic")
