@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtnet_core import readout
+from dtnet_core import links
 from dtnet_core.checkpoint import load_network, save_network
 from dtnet_core.features import Features, from_mandel, mandel_outer, to_mandel
 from dtnet_core.layers import HAVE_TORCH_SCATTER, Dropout, safe_norm, segment_sum
@@ -133,7 +133,7 @@ def test_torch_scatter_agrees_with_torch():
 @pytest.mark.parametrize("few", [False, True])
 def test_scales_by_hand(monkeypatch, few):
     """Of anisotropic tensors the mean diagonal counts, not elements off it; few crystals leave no scale below a share of the scalars'."""
-    monkeypatch.setattr(readout, "FEW_CRYSTALS", 4 if few else 3)
+    monkeypatch.setattr(links, "FEW_CRYSTALS", 4 if few else 3)
     features = random_features()
     features.scalars[:, 0] = 7.0
     features.vectors[:, 1] *= 1e-4
@@ -147,7 +147,7 @@ def test_scales_by_hand(monkeypatch, few):
     torch.testing.assert_close(network.output_scale, torch.tensor([9 / 3, 7 / 3]).double())
     s, v, t = (x.numpy() for x in (features.scalars, features.vectors, features.tensors))
     spread = s.std(0)
-    least = readout.SMALLEST_SCALE * np.sort(spread)[3] if few else 0.0
+    least = links.SMALLEST_SCALE * np.sort(spread)[3] if few else 0.0
     floor = lambda x, least=least: np.maximum(x, least)  # noqa: E731
     np.testing.assert_allclose(network.scalar_mean, s.mean(0))
     np.testing.assert_allclose(network.scalar_scale, [1.0, *floor(spread)[1:]])
