@@ -25,28 +25,27 @@ from mutations import mutants
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results/mutants.json"
-JOINT, BLIND = "tests/training/test_joint.py", "tests/training/test_blindness.py"
+JOINT, BLIND, READOUT = "tests/training/test_joint.py", "tests/training/test_blindness.py", ["tests/test_readout.py", "tests/test_plain_readout.py"]
 DFPT = ["tests/dfpt/test_full_tensors.py", "tests/dfpt/test_vasp.py", "tests/dfpt/test_dfpt.py"]
-SCREENING = ["tests/screening/test_screening.py", "tests/screening/test_ranking.py"]
+MATBENCH = ["tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py", "-k", "blindness or mixture or goes_on or learns or pooled"]
 TESTS = {
-    "readout": ["tests/test_readout.py", "tests/test_plain_readout.py", "tests/test_equivariance.py", JOINT],
-    "layers": ["tests/test_readout.py", "tests/test_plain_readout.py", JOINT],
-    "links": [JOINT],
-    "features": ["tests/test_readout.py", "tests/test_encoder.py", "tests/training/test_fit.py"],
+    "training.calibration": [JOINT, "-k", "quantiles or intervals"],
+    "links": [*READOUT, JOINT, "-k", "readout or spectral or functionals"],
+    "readout": READOUT,
+    "layers": [*READOUT, JOINT, "-k", "readout or dropout or functionals"],
+    "features": [*READOUT, "tests/test_encoder.py"],
     "metrics": ["tests/test_metrics.py"],
-    "data.splits": ["tests/data/test_data.py"],
-    "data.held_out": ["tests/data/test_held_out.py", JOINT, BLIND],
+    "data.splits": ["tests/data/test_data.py", "-k", "split or group or fraction"],
     "data.labels": ["tests/data/test_labels.py"],
+    "dfpt.vasp": DFPT[:2], "dfpt.parse": DFPT, "dfpt.qe": DFPT, "dfpt.abinit": DFPT,
     "data.cleaning": ["tests/data/test_data.py"],
-    "training.joint": [BLIND, JOINT],
-    "training.calibration": [JOINT],
-    "training.ship": [BLIND, JOINT],
-    "matbench.model": ["tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py"],
-    "matbench.run": ["tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py"],
-    "screening.selection": SCREENING,
-    "dfpt.parse": DFPT, "dfpt.qe": DFPT, "dfpt.abinit": DFPT, "dfpt.vasp": DFPT,
+    "screening.selection": ["tests/screening/test_screening.py", "-k", "equation or values or diverse or candidates"],
+    "data.held_out": ["tests/data/test_held_out.py", BLIND, "-k", "held_out or joint_models"],
+    "matbench.model": MATBENCH, "matbench.run": MATBENCH,
+    "training.ship": [BLIND, JOINT, "-k", "shipped_networks or ships"],
+    "training.joint": [BLIND, JOINT, "-k", "joint_models or ships or relative"],
 }  # fmt: skip
-"""Module -> files of tests that cover it, fastest first. Tests that need the full data are left out: its folder is not set."""
+"""Module -> what pytest gets: files that cover it, fastest first. Tests that need the full data are left out: its folder is not set."""
 
 
 def copy_of_package(folder: Path) -> None:
@@ -112,7 +111,8 @@ def try_module(name: str, results: dict, folder: Path, sample: int, seed: int, u
     path = folder / "dtnet_core" / f"{name.replace('.', '/')}.py"
     source = path.read_text()
     every = list(mutants(source))
-    drawn = random.Random(f"{seed} {name}").sample(every, min(sample or len(every), len(every)))
+    random.Random(f"{seed} {name}").shuffle(every)
+    drawn = every[: sample or None]  # a larger sample holds a smaller one
     entry = results["modules"].setdefault(name, {"done": [], "survivors": []})
     reasons = {(s["line"], s["change"]): s["reason"] for s in entry["survivors"]}
     todo = [m for m in drawn if f"{m[0]}: {m[1]}" not in entry["done"]]

@@ -13,7 +13,7 @@ from dtnet_core.matbench.run import Settings, inner_split, run
 from dtnet_core.matbench.task import Row, Task, five_folds
 from dtnet_core.training import joint, sets
 from dtnet_core.training.fit import TrainConfig
-from tests.blindness import MadeUp, Watch, differences, known_orbits, small_records
+from tests.blindness import MadeUp, Watch, differences, no_orbits, small_records
 
 LEARNERS = {
     "network": Network("sqrt", "log", TrainConfig(1e-2, max_epochs=2, ema=0.5), {"width": (6, 5, 4), "hidden": 8}),
@@ -28,7 +28,7 @@ LEARNERS = {
 def made_up(monkeypatch) -> MadeUp:
     """Features and descriptors that need no encoder."""
     found = MadeUp()
-    monkeypatch.setattr(sets, "orbits", known_orbits)
+    monkeypatch.setattr(sets, "stored_orbits", no_orbits)
     monkeypatch.setattr(model, "compute_descriptors", found.descriptors)
     for module in (model, joint):
         monkeypatch.setattr(module, "compute_features", found.features)

@@ -8,7 +8,7 @@ from dtnet_core.screening.labelled import asked, formula_folds, hide
 from dtnet_core.screening.learner import Setup
 from dtnet_core.screening.retrospective import run_enrichment, run_study
 from dtnet_core.training import sets
-from tests.blindness import MadeUp, Watch, differences, known_orbits, other_labels, small_records
+from tests.blindness import MadeUp, Watch, differences, no_orbits, other_labels, small_records
 
 SETUP = Setup(known=15, rounds=2, top_k=3, features="a:0", members=2, epochs=2, options={"width": (6, 5, 4), "hidden": 8, "link": "clip"})
 
@@ -22,7 +22,7 @@ def records():
 def trained(monkeypatch):
     """Made-up features, and all trainings."""
     made_up = MadeUp()
-    monkeypatch.setattr(sets, "orbits", known_orbits)
+    monkeypatch.setattr(sets, "stored_orbits", no_orbits)
     monkeypatch.setattr(learner, "compute_features", made_up.features)
     return made_up, Watch(monkeypatch, learner, "fit", lambda found: (found.model, found.history, found.best_epoch))
 

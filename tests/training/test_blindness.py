@@ -21,7 +21,7 @@ from tests.blindness import (
     Watch,
     differences,
     folder,
-    known_orbits,
+    no_orbits,
     only_scores,
     other_labels,
     small_records,
@@ -40,7 +40,7 @@ def records() -> list[Record]:
 def made_up(monkeypatch) -> MadeUp:
     """Features that need no encoder, on every road."""
     found = MadeUp()
-    monkeypatch.setattr(sets, "orbits", known_orbits)
+    monkeypatch.setattr(sets, "stored_orbits", no_orbits)
     for module in (experiment, joint, held_out):
         monkeypatch.setattr(module, "compute_features", found.features)
     return found
