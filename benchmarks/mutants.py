@@ -87,6 +87,10 @@ def run_tests(folder: Path, tests: list[str], limit: float) -> tuple[str, float]
 def preload() -> None:
     """What every test imports; nothing of the package itself."""
     import ase.io  # noqa: F401
+    import e3nn.o3  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import moyopy  # noqa: F401
+    import optuna  # noqa: F401
     import pandas  # noqa: F401
     import pymatgen.analysis.structure_matcher
     import pymatgen.io.vasp.sets  # noqa: F401

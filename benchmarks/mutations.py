@@ -16,6 +16,7 @@ _EXCHANGED = {"min": "max", "max": "min", "any": "all", "all": "any", "argmin": 
               "maximum": "minimum", "mean": "sum", "sum": "mean", "median": "mean", "zeros": "ones", "ones": "zeros", "vstack": "hstack",
               "floor": "ceil", "ceil": "floor", "std": "var"}  # fmt: skip
 _SKIPPED = (ast.JoinedStr, ast.Raise, ast.Import, ast.ImportFrom)
+_EITHER_WAY = {"zip", "isinstance", "getattr", "setattr", "transpose", "swapaxes", "hypot", "maximum", "minimum", "allclose", "array_equal"}
 _IDLE_FUNCTIONS = {"main", "_command", "command", "_functools"}
 
 
@@ -102,8 +103,6 @@ def _changes(node: ast.AST, field: str) -> Iterator[ast.AST]:
             yield node.value
         case ast.Subscript(slice=ast.Tuple(elts=[a, b])) if not isinstance(node.ctx, ast.Del):
             yield _with(node, slice=ast.Tuple([b, a], ast.Load()))
-        case ast.comprehension(ifs=[_, *_]):
-            pass
         case ast.IfExp():
             yield _with(node, body=node.orelse, orelse=node.body)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp() if node.generators[0].ifs:
@@ -133,5 +132,5 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
     elif (module or isinstance(node.func, ast.Name)) and name in _FUNCTIONS and node.args:
         yield node.args[0]
     plain = [a for a in node.args if not isinstance(a, ast.Starred | ast.Constant)]
-    if len(plain) == len(node.args) >= 2 and name not in ("zip", "isinstance", "getattr", "setattr"):
+    if len(plain) == len(node.args) >= 2 and name not in _EITHER_WAY:
         yield _with(node, args=[node.args[1], node.args[0], *node.args[2:]])
