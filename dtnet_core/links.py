@@ -17,7 +17,7 @@ from .features import Packed, from_mandel, to_mandel
 LINKS = ("linear", "clip", "softplus")
 
 FEW_CRYSTALS = 100
-SMALLEST_SCALE = 0.03
+SMALLEST_SCALE = 0.3
 """Below `FEW_CRYSTALS` training crystals no input scale is less than this share of the scalars' median one: a few cubic crystals
 have almost no vectors, and divided by that, those of the first hexagonal crystal would be enormous."""
 

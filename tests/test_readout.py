@@ -157,3 +157,21 @@ def test_scales_by_hand(monkeypatch, few):
     np.testing.assert_allclose(network.edge_scalar_scale, features.edge_scalars.numpy().std(0))
     np.testing.assert_allclose(network.edge_vector_scale, np.sqrt((features.edge_vectors.numpy() ** 2).mean((0, 2))))
     assert (network.vector_scale[1] < 1e-3) != few
+
+
+def test_units_before_they_are_fitted_change_nothing():
+    network = DTNet(DTNetConfig((2, 2, 2), (2, 2)))
+    assert all((v == (0 if k.endswith("_mean") else 1)).all() for k, v in network.named_buffers() if k.endswith(("_mean", "_scale")))
+
+
+def test_softplus_of_many_tensors_has_the_gradients_of_each():
+    tensors = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tensors, weights = tensors + tensors.transpose(-1, -2), torch.arange(9.0, dtype=torch.float64).view(3, 3)
+
+    def gradient(x):
+        x = x.clone().requires_grad_(True)
+        (links.spectral_softplus(x) * weights).sum().backward()
+        return x.grad
+
+    each = torch.stack([gradient(x) for x in tensors.view(-1, 3, 3)]).view_as(tensors)
+    torch.testing.assert_close(gradient(tensors), each)
