@@ -1,4 +1,4 @@
-# make reproduce | test | lab | bench | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
+# make reproduce | test | lab | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab bench refresh baselines figures wheel clean
+.PHONY: reproduce test lab bench mutants refresh baselines figures wheel clean
 
 reproduce: $(READY)
 	$(BIN)/dtnet notebooks run --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
@@ -34,6 +34,11 @@ bench: $(READY)
 	$(BIN)/python benchmarks/set_building.py
 	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/first_prediction.py
+
+# Which small faults do the tests see? A sample of each module, an hour or more; goes on where it was stopped.
+SAMPLE ?= 15
+mutants: $(READY)
+	$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE)
 
 # Execute the notebooks in place: run after a change that changes their outputs, then look at the difference.
 refresh: $(READY)

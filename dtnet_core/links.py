@@ -16,6 +16,11 @@ from .features import Packed, from_mandel, to_mandel
 
 LINKS = ("linear", "clip", "softplus")
 
+FEW_CRYSTALS = 100
+SMALLEST_SCALE = 0.3
+"""Below `FEW_CRYSTALS` training crystals no input scale is less than this share of the scalars' median one: a few cubic crystals
+have almost no vectors, and divided by that, those of the first hexagonal crystal would be enormous."""
+
 _NEAR = 1e-3  # eigenvalues closer than this count as equal
 
 
@@ -71,18 +76,24 @@ class Units(nn.Module):
         Parameters
         ----------
         packed : Packed
+            Of the training crystals; few of them (`FEW_CRYSTALS`) leave no scale below `SMALLEST_SCALE`.
         targets : Tensor, [B, 3, 3] or [B, K, 3, 3]
             Of the training crystals.
         """
+        share = SMALLEST_SCALE if packed.n_crystals < FEW_CRYSTALS else 0.0
+        spread = packed.scalars.std(0, correction=0)
+        least = share * spread.median()
         self.scalar_mean.copy_(packed.scalars.mean(0))
-        self.scalar_scale.copy_(_positive(packed.scalars.std(0, correction=0)))
-        self.vector_scale.copy_(_positive(packed.vectors.square().mean((0, 1)).sqrt()))
-        self.tensor_scale.copy_(_positive(packed.tensors.square().mean((0, 1)).sqrt()))
+        self.scalar_scale.copy_(_positive(spread, least))
+        self.vector_scale.copy_(_positive(_root_mean_square(packed.vectors), least))
+        self.tensor_scale.copy_(_positive(_root_mean_square(packed.tensors), least))
         if self.bonded and packed.edges is not None:
             _, b_s, b_v = packed.edges
+            spread = b_s.std(0, correction=0)
+            least = share * spread.median()
             self.edge_mean.copy_(b_s.mean(0))
-            self.edge_scalar_scale.copy_(_positive(b_s.std(0, correction=0)))
-            self.edge_vector_scale.copy_(_positive(b_v.square().mean((0, 1)).sqrt()))
+            self.edge_scalar_scale.copy_(_positive(spread, least))
+            self.edge_vector_scale.copy_(_positive(_root_mean_square(b_v), least))
         isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1).view(len(targets), -1)  # [B, K]
         median = isotropic.median(0).values  # [K]
         self.output_mean.copy_(median)
@@ -111,9 +122,14 @@ class Units(nn.Module):
         return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
 
 
-def _positive(scale: Tensor) -> Tensor:
-    """Replace scales of channels that never vary by one."""
-    return torch.where(scale > 1e-8, scale, torch.ones_like(scale))
+def _root_mean_square(values: Tensor) -> Tensor:
+    """[N, 3 or 6, C] -> [C]."""
+    return values.square().mean((0, 1)).sqrt()
+
+
+def _positive(scale: Tensor, least: Tensor | float = 0.0) -> Tensor:
+    """Replace scales [C] of channels that never vary by one; no other is below `least`."""
+    return torch.where(scale > 1e-8, scale.clamp(min=least), torch.ones_like(scale))
 
 
 class _SpectralSoftplus(torch.autograd.Function):

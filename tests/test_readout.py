@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dtnet_core import links
 from dtnet_core.checkpoint import load_network, save_network
 from dtnet_core.features import Features, from_mandel, mandel_outer, to_mandel
 from dtnet_core.layers import HAVE_TORCH_SCATTER, Dropout, safe_norm, segment_sum
@@ -127,3 +128,50 @@ def test_torch_scatter_agrees_with_torch():
     values, index = torch.randn(200, 3, 5, dtype=torch.float64), torch.randint(0, 40, (200,))
     for x in (values, values[:, 0, 0]):
         torch.testing.assert_close(segment_sum(x, index, 41, "torch_scatter"), segment_sum(x, index, 41, "torch"))
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_scales_by_hand(monkeypatch, few):
+    """Of anisotropic tensors the mean diagonal counts, not elements off it; few crystals leave no scale below a share of the scalars'."""
+    monkeypatch.setattr(links, "FEW_CRYSTALS", 4 if few else 3)
+    features = random_features()
+    features.scalars[:, 0] = 7.0
+    features.vectors[:, 1] *= 1e-4
+    network = DTNet(DTNetConfig(features.channels, features.edge_channels, outputs=2)).double()
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    values = np.array([[[1, 2, 3], [2, 4, 9]], [[4, 6, 20], [1, 1, 1]], [[0, 1, 2], [5, 6, 13]]], float)  # [B, K, 3]
+    targets = q @ (values[..., None] * np.eye(3)) @ q.T
+    assert np.abs(targets[0, :, 0, 1]).min() > 1e-3
+    network.fit_scales(features.pack(), torch.from_numpy(targets))
+    torch.testing.assert_close(network.output_mean, torch.tensor([2.0, 5.0]).double())  # of 2, 10, 1 and of 5, 1, 8
+    torch.testing.assert_close(network.output_scale, torch.tensor([9 / 3, 7 / 3]).double())
+    s, v, t = (x.numpy() for x in (features.scalars, features.vectors, features.tensors))
+    spread = s.std(0)
+    least = links.SMALLEST_SCALE * np.sort(spread)[3] if few else 0.0
+    floor = lambda x, least=least: np.maximum(x, least)  # noqa: E731
+    np.testing.assert_allclose(network.scalar_mean, s.mean(0))
+    np.testing.assert_allclose(network.scalar_scale, [1.0, *floor(spread)[1:]])
+    np.testing.assert_allclose(network.vector_scale, floor(np.sqrt((v**2).mean((0, 2)))))
+    np.testing.assert_allclose(network.tensor_scale, floor(np.sqrt((t**2).sum((2, 3)).mean(0) / 6)))
+    np.testing.assert_allclose(network.edge_mean, features.edge_scalars.mean(0))
+    np.testing.assert_allclose(network.edge_scalar_scale, features.edge_scalars.numpy().std(0))
+    np.testing.assert_allclose(network.edge_vector_scale, np.sqrt((features.edge_vectors.numpy() ** 2).mean((0, 2))))
+    assert (network.vector_scale[1] < 1e-3) != few
+
+
+def test_units_before_they_are_fitted_change_nothing():
+    network = DTNet(DTNetConfig((2, 2, 2), (2, 2)))
+    assert all((v == (0 if k.endswith("_mean") else 1)).all() for k, v in network.named_buffers() if k.endswith(("_mean", "_scale")))
+
+
+def test_softplus_of_many_tensors_has_the_gradients_of_each():
+    tensors = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tensors, weights = tensors + tensors.transpose(-1, -2), torch.arange(9.0, dtype=torch.float64).view(3, 3)
+
+    def gradient(x):
+        x = x.clone().requires_grad_(True)
+        (links.spectral_softplus(x) * weights).sum().backward()
+        return x.grad
+
+    each = torch.stack([gradient(x) for x in tensors.view(-1, 3, 3)]).view_as(tensors)
+    torch.testing.assert_close(gradient(tensors), each)

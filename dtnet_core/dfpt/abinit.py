@@ -215,7 +215,7 @@ def read_anaddb(text: str) -> dict:
 
     found = re.search(r"Phonon frequencies in Thz\s*:\s*\n((?:-[^\n]*\n)+)", text)
     frequencies = [x for line in found.group(1).splitlines() for x in _floats(line[1:])] if found else []
-    strength = [float(x) for x in re.findall(r"^-\s+\d+\s+Real.*?(\S+)\s*$", text, re.M)]
+    strength = [float(x) for x in re.findall(r"^[-;]\s+\d+\s+Real.*?(\S+)\s*$", text, re.M)]  # ";": a mode without degenerate ones
     return {
         "eps_electronic": tensor("Electronic dielectric tensor"),
         "eps_total": tensor("Relaxed ion dielectric tensor"),

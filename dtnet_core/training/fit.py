@@ -24,9 +24,6 @@ from ..readout import DTNet, DTNetConfig
 from .sets import CrystalSet
 
 _OFF_DIAGONAL = 2**-0.5
-FEW_CRYSTALS = 100
-"""Below this many training crystals, input scales are fitted on the features (never the tensors) of the whole set: a few
-cubic crystals have almost no vectors, and scaled by that, those of the first hexagonal one would be enormous."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     data : CrystalSet
         With targets.
     train, validation : np.ndarray of int
-        Indices into `data`. Other crystals of `data` lend their features to the input scales below `FEW_CRYSTALS`.
+        Indices into `data`. Nothing of other crystals of `data` has a part in the training.
     seed : int
         Of initial weights, order of the batches, dropout.
     model : DTNetConfig, optional
@@ -148,8 +145,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     torch.manual_seed(seed)
     network = DTNet(model_config).to(data.scalars.dtype)
     train_rows, validation_rows = torch.as_tensor(train), torch.as_tensor(validation)
-    scale_rows = train_rows if len(train_rows) >= FEW_CRYSTALS else torch.arange(len(data))
-    network.fit_scales(data.batch(scale_rows), data.target_tensors(train_rows))
+    network.fit_scales(data.batch(train_rows), data.target_tensors(train_rows))
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.learning_rate,

@@ -19,6 +19,7 @@ from dtnet_core.screening.prototypes import estimate_gaps, hypothetical, relax, 
 from dtnet_core.screening.published import against_published, published_records, two_calculations
 from dtnet_core.screening.ranking import best, density, pareto_front, predict_pool, rank_pool, score
 from dtnet_core.screening.selection import gaps_of, select_candidates
+from tests.conftest import CRYSTALS
 from tests.screening.test_screening import candidate, labelled, salt
 from tests.screening.test_streaming import tiny_ensemble
 
@@ -122,6 +123,18 @@ def test_the_paper_s_results_are_ranked_scored_and_flagged(tmp_path):
     assert [t["id"] for t in twice] == ["mp-0"] and twice[0]["percent"]["total"] == pytest.approx(10)
     oracle, accept = live.open_oracle("stored", "figure of merit", pool, [labelled("mp-0", salt("Li", "Cl"), 9.0)])
     assert [accept(r) for r in pool] == [True, False, False, False] and oracle.validate(pool[1:2]) == {"mp-1": "no stored result"}
+
+
+def test_published_tensors_keep_their_place_in_the_matrix(tmp_path):
+    """A crystal without symmetry, whose elements off the diagonal are all there and different."""
+    pool = [candidate("mp-1", CRYSTALS["triclinic"](), mp_id="mp-1"), candidate("mp-2", salt("K", "Cl"), mp_id="mp-2")]
+    parts = ("electronic", "ionic", "total")
+    values = {f"{p}_{c}": (k + 1) * v for k, p in enumerate(parts) for c, v in zip(("11", "12", "13", "22", "23", "33"), (4.0, 0.3, -0.5, 5.0, 0.7, 6.0), strict=True)}
+    pd.DataFrame([{"mp-id": name, **values} for name in ("mp-1", "mp-2")]).to_csv(tmp_path / published.PUBLISHED_FILES["anisotropy"], index=False)
+    measured, count = published_records("anisotropy", pool, tmp_path)
+    assert count == 2 and [r.flags for r in measured] == [(), ("symmetry_violation",)] and measured[0].functional == "PBE"
+    for k, part in enumerate(parts):
+        np.testing.assert_allclose(measured[0].tensor(part), (k + 1) * np.array([[4, 0.3, -0.5], [0.3, 5, 0.7], [-0.5, 0.7, 6]]))
 
 
 def test_what_dfpt_can_do_and_costs(tmp_path):

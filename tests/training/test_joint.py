@@ -1,13 +1,16 @@
 """Several targets, several kinds of labels: physical outputs, the loss, what must not be trained on."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from dtnet_core.base.results import load_results
+from dtnet_core.crystals.record import Record
 from dtnet_core.data.held_out import material_groups
 from dtnet_core.data.labels import load_auxiliary
 from dtnet_core.data.loading import load_clean
@@ -22,12 +25,16 @@ from dtnet_core.potentials.registry import load_encoder
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.training import joint, search
 from dtnet_core.training.calibration import calibrate, spread_ratios
-from dtnet_core.training.fit import TrainConfig, joint_errors
+from dtnet_core.training.fit import TrainConfig, _Run, joint_errors
 from dtnet_core.training.joint import Recipe, Task, run_joint
 from dtnet_core.training.search import validate
+from dtnet_core.training.sets import build_set
 from dtnet_core.training.ship import SHIPPED_SEED, ship
+from tests.blindness import MadeUp
 from tests.conftest import CRYSTALS, random_rotation, turn
 from tests.test_readout import random_features
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_spectral_softplus_turns_and_has_a_gradient_where_eigenvalues_coincide():
@@ -217,3 +224,60 @@ def test_the_shipped_files_are_the_networks_that_were_tested(variant):
     (run,) = [r for r in stored if wanted <= r.items()]
     found = load_ensemble("total", variant).predict([records[i].structure for i in rows], progress=False)
     assert mae_ten(np.array([records[i].eps_total for i in rows]), found.tensors) == pytest.approx(run["mae_ten"], rel=1e-4)
+
+
+def test_quantiles_are_the_order_statistics_that_conformal_prediction_asks_for():
+    """Errors of 0.1, 0.2, ... on constants of 10, members of one opinion: the ratios are multiples of 0.01 / base."""
+    for n, ranks in ((200, {"0.68": 137, "0.9": 181, "0.5": 101}), (30, {"0.68": 22, "0.9": 28, "0.5": 16}), (4, {"0.68": 4, "0.9": 4, "0.5": 3})):
+        errors = 0.1 * np.random.default_rng(n).permutation(np.arange(1, n + 1)) * np.where(np.arange(n) % 2, 1, -1)
+        q = random_rotation(n)
+        members = np.broadcast_to(q @ np.diag([5.0, 10, 15]) @ q.T, (3, n, 3, 3))
+        fitted = calibrate(members, members[0] + errors[:, None, None] * np.eye(3), (0.68, 0.9, 0.5))
+        assert {c: fitted[c] * fitted["base"] for c in ranks} == pytest.approx({c: 0.01 * rank for c, rank in ranks.items()})  # ceil(c (n + 1))
+
+
+def test_intervals_lean_on_the_members_where_these_know():
+    """Errors as large as the members' deviation need no share of the constant; errors that it says nothing of need one."""
+    g = np.random.default_rng(1)
+    deviation = g.lognormal(-2, 1, 500)
+    pair = np.array([-1, 1])[:, None] * deviation / 2**0.5  # sample deviation of two: `deviation`
+    members = (8 + pair)[..., None, None] * np.eye(3)
+    knowing = calibrate(members, (8 + deviation * g.choice([-1, 1], 500))[:, None, None] * np.eye(3))
+    blind = calibrate(members, (8 + g.choice([-1, 1], 500))[:, None, None] * np.eye(3))
+    assert knowing["base"] == pytest.approx(0.005) and knowing["0.9"] == pytest.approx(1, abs=0.01) and blind["base"] > 0.1
+    ratio = spread_ratios(members, np.broadcast_to(9.5 * np.eye(3), (500, 3, 3)), 0.3)
+    np.testing.assert_allclose(ratio, 1.5 / np.hypot(deviation, 0.3 * 8))
+
+
+def test_weights_of_the_loss_are_electronic_ionic_total():
+    """Their mean does not matter; the sum's error is in units of the sum of both scales."""
+    network = SimpleNamespace(output_scale=torch.tensor([2.0, 3.0]), forward_mandel=lambda batch: batch)
+    target = to_mandel(torch.eye(3).expand(2, 2, 3, 3) * torch.tensor([4.0, 10.0])[None, :, None, None])
+    data = SimpleNamespace(targets=target, scalar_only=None, batch=lambda rows: target[rows] + to_mandel(torch.eye(3) * torch.tensor([0.4, 1.2])[:, None, None]))
+    errors = np.array([0.4 / 2 / 2, 1.2 / 2 / 3, 1.6 / 2 / 5])  # half of an isotropic error, in units of the spreads
+    for weights in ((5.0, 1.0, 0.5), (), (1.0, 1.0, 9.0)):
+        run = _Run.__new__(_Run)
+        run.network, run.criterion, run.weights = network, None, weights
+        expected = np.array(weights or (1, 1, 1)) / np.mean(weights or 1)
+        assert run.loss(data, torch.arange(2)).item() == pytest.approx((expected * errors).mean(), rel=1e-5)
+    found = next(t for t in json.loads((ROOT / "data/results/search.json").read_text())["trials"] if t["number"] == 2)
+    assert joint.TRAIN.weights == pytest.approx((found["params"]["electronic"], 1.0, 1.0), abs=0.02)
+
+
+def test_sets_say_whose_labels_they_hold():
+    """Functional and scalar flags of a set, and that a batch takes those of its crystals."""
+    tensor = np.diag([2.0, 3.0, 4.0])
+    crystals = [CRYSTALS["triclinic"]()] * 4
+    kinds = [("PBE", tensor), ("PBEsol", tensor), ("PBEsol", None), ("PBE+U", tensor)]
+    records = [Record(str(i), s, "X", eps_electronic=t, eps_ionic=t, eps_total=None if t is None else 2 * t, functional=name,
+                      meta={"eps_electronic_poly": 5.0, "eps_total_poly": 12.0}) for i, (s, (name, t)) in enumerate(zip(crystals, kinds, strict=True))]  # fmt: skip
+    features = MadeUp().features("a", crystals)
+    data = build_set(features, records, ("electronic", "ionic"), scalars=True)
+    assert data.functional.tolist() == [0, 1, 1, 0] and data.scalar_only.tolist() == [False, False, True, False]
+    assert data.batch(torch.tensor([2, 0])).functional.tolist() == [1, 0]
+    np.testing.assert_allclose(data.target_tensors()[2], [5 * np.eye(3), 7 * np.eye(3)])
+    np.testing.assert_allclose(data.target_tensors()[0], [tensor, tensor])
+    plain = build_set(features[:2], records[:2], "total")
+    assert plain.functional is None and plain.scalar_only is None
+    with pytest.raises(ValueError, match=r"record 2 .* has no electronic tensor"):
+        build_set(features, records, "electronic")

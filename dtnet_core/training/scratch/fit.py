@@ -23,7 +23,7 @@ from ...base.paths import sources
 from ...crystals.structures import crystal_key
 from ...features import Packed, from_mandel
 from ...readout import DTNet, DTNetConfig
-from ..fit import FEW_CRYSTALS, TrainConfig, _Run
+from ..fit import TrainConfig, _Run
 from .orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
 
 LONGEST_CUTOFF = 6.0
@@ -182,9 +182,8 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     rows, watched = torch.as_tensor(train), torch.as_tensor(validation)
     graphs = [g.cut(network.reach) for g in data.graphs]
     data = GraphSet(graphs, data.targets.to(device))
-    sample = rows[: network.scale_sample] if len(rows) >= FEW_CRYSTALS else torch.arange(len(data))
     with torch.no_grad():
-        network.fit_scales(data.batch(sample), from_mandel(data.targets[rows][:, 0]))
+        network.fit_scales(data.batch(rows[: network.scale_sample]), from_mandel(data.targets[rows][:, 0]))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=config.betas,
                                   weight_decay=config.weight_decay, fused=True)  # fmt: skip
     steps = math.ceil(len(rows) / config.batch_size) * config.max_epochs
