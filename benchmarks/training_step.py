@@ -12,7 +12,7 @@ from timing import alternate, busyness, median_ratio, median_seconds
 from dtnet_core.crystals.record import Record
 from dtnet_core.features import Features, concatenate_crystals
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.training.fit import TrainConfig, _Run
+from dtnet_core.training.loop import Run, TrainConfig
 from dtnet_core.training.sets import CrystalSet, build_set
 
 
@@ -26,7 +26,7 @@ class KitEpoch:
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=config.betas,
                                       weight_decay=config.weight_decay, fused=True)  # fmt: skip
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
-        self.run = _Run(network, optimizer, schedule, torch.Generator().manual_seed(0), config)
+        self.run = Run(network, optimizer, schedule, torch.Generator().manual_seed(0), config)
 
     def __call__(self) -> None:
         self.run.one_epoch(self.data, self.rows, self.config)

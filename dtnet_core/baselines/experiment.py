@@ -43,7 +43,7 @@ TRAIN = TrainConfig(learning_rate=1e-3, batch_size=16, max_epochs=100, patience=
 that goes with it, and the batches: a quarter of the paper's 64 makes four times as many steps in the same time, from which every
 network gains while its budget is short."""
 
-_CODE = ("layers", "data.splits", "potentials.graph", "training.fit", "training.scratch.experiment", "training.scratch.fit", "training.scratch.orbit_graph")
+_CODE = ("layers", "data.splits", "potentials.graph", "training.fit", "training.loop", "training.losses", "training.scratch.experiment", "training.scratch.fit", "training.scratch.orbit_graph")
 _FILES = {"PaiNN": "painn", "PaiNN-local": "painn", "M3GNet": "m3gnet", "MatTen": "tensor_field", "AnisoNet": "tensor_field"}
 
 

@@ -33,7 +33,7 @@ from .task import Task
 
 INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
-_CODE = {Network: ("features", "layers", "links", "readout", "training.fit", "training.sets"), Shallow: (), Perceptron: ("matbench.perceptron",)}
+_CODE = {Network: ("features", "layers", "links", "readout", "training.fit", "training.loop", "training.losses", "training.sets"), Shallow: (), Perceptron: ("matbench.perceptron",)}
 Learner = Network | Shallow | Perceptron
 KERNELS = {
     f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)

@@ -36,7 +36,7 @@ PAPER_WIDTH = (128, 64, 32)
 """Inner channels when several layers or encoders are concatenated: those of one SevenNet layer."""
 
 _TRAIN_OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
-_CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.splits", "training.fit", "training.sets")
+_CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from .sets import CrystalSet, build_set
 
 MODEL = "DTNet-joint"
 PARTS = ("electronic", "ionic")
-_CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.sets")
+_CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
 
 
 TRAIN = TrainConfig(1.6e-3, weight_decay=0.01, max_epochs=30, patience=30, ema=0.99, weights=(2.75, 1.0, 1.0))

@@ -27,7 +27,7 @@ from dtnet_core.potentials.packages import import_bare
 from dtnet_core.potentials.parts import restore_double_constants
 from dtnet_core.report import figures
 from dtnet_core.report.table2 import budgets, cells, missing, table2, verdict, wins, with_ends
-from dtnet_core.training.fit import TrainConfig, _Run
+from dtnet_core.training.loop import Run, TrainConfig
 from dtnet_core.training.scratch.fit import ScratchNet
 from dtnet_core.training.scratch.orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
 from dtnet_core.training.scratch.teanet import TeaNet
@@ -241,7 +241,7 @@ def test_trains_on_another_device(crystals, monkeypatch, name):
 def test_learns_a_few_crystals_and_survives_a_kill(shared, tmp_path, monkeypatch, name):
     monkeypatch.setitem(module.NETWORKS, name, SMALL[name])
     experiment = BaselineExperiment(name, train=TrainConfig(3e-3, batch_size=8, max_epochs=12))
-    results, one_epoch = tmp_path / "results.json", _Run.one_epoch
+    results, one_epoch = tmp_path / "results.json", Run.one_epoch
 
     def dies_in_epoch_3(self, *rest):
         if self.epoch == 2:
@@ -249,7 +249,7 @@ def test_learns_a_few_crystals_and_survives_a_kill(shared, tmp_path, monkeypatch
         one_epoch(self, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(_Run, "one_epoch", dies_in_epoch_3)
+        patch.setattr(Run, "one_epoch", dies_in_epoch_3)
         run_baseline(experiment, [0], shared, results)
     (run,) = run_baseline(experiment, [0], shared, results)
     assert run["history"]["train"][-1] < 0.9 * run["history"]["train"][0]

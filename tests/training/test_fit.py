@@ -15,7 +15,8 @@ from dtnet_core.potentials.store import compute_features
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.training import experiment as experiment_module
 from dtnet_core.training.experiment import Experiment, load_run, run_experiment
-from dtnet_core.training.fit import TrainConfig, fit, mae_ten_loss, predict
+from dtnet_core.training.fit import TrainConfig, fit, predict
+from dtnet_core.training.losses import mae_ten_loss
 from dtnet_core.training.sets import build_set, group_projector
 from tests.command import dtnet
 from tests.conftest import random_rotation, turn
@@ -88,7 +89,7 @@ def test_same_seed_same_bits_also_after_a_kill(records, features, tmp_path, monk
 
     from dtnet_core.training import fit as training
 
-    one_epoch, epochs = training._Run.one_epoch, []
+    one_epoch, epochs = training.Run.one_epoch, []
 
     def dies_in_epoch_6(self, *rest):
         if len(epochs) == 5:
@@ -98,7 +99,7 @@ def test_same_seed_same_bits_also_after_a_kill(records, features, tmp_path, monk
 
     checkpoint = tmp_path / "run.pt"
     with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "one_epoch", dies_in_epoch_6)
+        patch.setattr(training.Run, "one_epoch", dies_in_epoch_6)
         with pytest.raises(KeyboardInterrupt):
             fit(data, train, validation, 3, config=config, checkpoint=checkpoint, checkpoint_every=2, progress=False)
     resumed = fit(data, train, validation, 3, config=config, checkpoint=checkpoint, checkpoint_every=2, progress=False)

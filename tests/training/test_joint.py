@@ -25,8 +25,10 @@ from dtnet_core.potentials.registry import load_encoder
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.training import joint, search
 from dtnet_core.training.calibration import calibrate, spread_ratios
-from dtnet_core.training.fit import TrainConfig, _Run, joint_errors
+from dtnet_core.training.fit import TrainConfig
 from dtnet_core.training.joint import Recipe, Task, run_joint
+from dtnet_core.training.loop import Run
+from dtnet_core.training.losses import joint_errors
 from dtnet_core.training.search import validate
 from dtnet_core.training.sets import build_set
 from dtnet_core.training.ship import SHIPPED_SEED, ship
@@ -256,7 +258,7 @@ def test_weights_of_the_loss_are_electronic_ionic_total():
     data = SimpleNamespace(targets=target, scalar_only=None, batch=lambda rows: target[rows] + to_mandel(torch.eye(3) * torch.tensor([0.4, 1.2])[:, None, None]))
     errors = np.array([0.4 / 2 / 2, 1.2 / 2 / 3, 1.6 / 2 / 5])  # half of an isotropic error, in units of the spreads
     for weights in ((5.0, 1.0, 0.5), (), (1.0, 1.0, 9.0)):
-        run = _Run.__new__(_Run)
+        run = Run.__new__(Run)
         run.network, run.criterion, run.weights = network, None, weights
         expected = np.array(weights or (1, 1, 1)) / np.mean(weights or 1)
         assert run.loss(data, torch.arange(2)).item() == pytest.approx((expected * errors).mean(), rel=1e-5)

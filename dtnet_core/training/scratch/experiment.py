@@ -42,7 +42,7 @@ TRAIN = TrainConfig(learning_rate=1e-3, max_epochs=100)
 """The paper's settings but for the learning rate, which it chose for a readout alone, and the budget."""
 OPTIONS = ("learning_rate", "weight_decay", "batch_size", "max_epochs", "patience")
 CODE = (
-    "features", "layers", "links", "readout", "data.splits", "training.fit",
+    "features", "layers", "links", "readout", "data.splits", "training.fit", "training.loop", "training.losses",
     *(f"training.scratch.{name}" for name in ("convolution", "experiment", "fit", "orbit_graph", "sevennet", "teanet")),
 )  # fmt: skip
 

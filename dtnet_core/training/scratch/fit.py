@@ -23,7 +23,7 @@ from ...base.paths import sources
 from ...crystals.structures import crystal_key
 from ...features import Packed, from_mandel
 from ...readout import DTNet, DTNetConfig
-from ..fit import TrainConfig, _Run
+from ..loop import Run, TrainConfig
 from .orbit_graph import OrbitGraph, build_orbit_graph, merge_orbit_graphs
 
 LONGEST_CUTOFF = 6.0
@@ -213,7 +213,7 @@ def fit_scratch(data: GraphSet, train: np.ndarray, validation: np.ndarray, seed:
     return ScratchResult(network.eval(), run.history, run.best_epoch, run.best, ended_by, clock)
 
 
-class _GraphRun(_Run):
+class _GraphRun(Run):
     """Validates in batches as it trains: graphs take more memory than stored features."""
 
     def __init__(self, network, optimizer, schedule, order: torch.Generator, config: TrainConfig):
@@ -227,7 +227,7 @@ class _GraphRun(_Run):
         return sum(super(_GraphRun, self).loss(data, part, network) * len(part) for part in parts) / len(rows)
 
 
-def _end(run: _Run, config: TrainConfig, max_hours: float | None) -> str | None:
+def _end(run: Run, config: TrainConfig, max_hours: float | None) -> str | None:
     """What ends the run now, if anything."""
     if run.epoch >= config.max_epochs:
         return "epochs"

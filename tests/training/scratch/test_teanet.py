@@ -12,7 +12,7 @@ from dtnet_core.data.cleaning import clean
 from dtnet_core.data.loading import load_records
 from dtnet_core.features import split_crystals
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.training.fit import TrainConfig, _Run
+from dtnet_core.training.loop import Run, TrainConfig
 from dtnet_core.training.scratch.convolution import TeaNetConfig
 from dtnet_core.training.scratch.experiment import ScratchExperiment, run_scratch
 from dtnet_core.training.scratch.fit import ScratchNet, build_graphs, predict_scratch
@@ -201,7 +201,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(mini, tmp_path, monkeypatch, e
     assert run_scratch(experiment, [0], records, graphs, "sum", cache_dir=tmp_path / "b", **where) == [whole]
     assert load_results(where["results"]) == [whole]
 
-    one_epoch = _Run.one_epoch
+    one_epoch = Run.one_epoch
 
     def dies_in_epoch_2(self, *rest):
         if self.epoch == 1:
@@ -210,7 +210,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(mini, tmp_path, monkeypatch, e
 
     again = {"cache_dir": tmp_path / "b", "progress": False}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(_Run, "one_epoch", dies_in_epoch_2)
+        patch.setattr(Run, "one_epoch", dies_in_epoch_2)
         run_scratch(experiment, [0], records, graphs, "sum", **again)
     (resumed,) = run_scratch(experiment, [0], records, graphs, "sum", **again)
     assert resumed["history"] == whole["history"] and resumed["mae_ten"] == whole["mae_ten"]
