@@ -10,6 +10,7 @@ from .baselines import data_efficiency, table2_dots, training_cost
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
+from .front import front_page
 from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
 from .screening import checked, crystals, gap_maps, pareto, retrospective_curves, values_by_round
@@ -31,6 +32,7 @@ __all__ = [
     "electronic_ionic_map",
     "element_counts",
     "errors_by_n",
+    "front_page",
     "gap_maps",
     "layer_ablation",
     "leaderboard_bars",

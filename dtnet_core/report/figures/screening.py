@@ -150,14 +150,14 @@ def crystals(structures: Sequence[Structure], titles: Sequence[str], columns: in
     rows = -(-len(structures) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(TWO_COLUMNS * columns / 4, 2.1 * rows), squeeze=False)
     for ax, structure, title in zip(axes.flat, structures, titles, strict=False):
-        _cell(ax, SpacegroupAnalyzer(structure, symprec=0.01).get_conventional_standard_structure())
+        draw_cell(ax, SpacegroupAnalyzer(structure, symprec=0.01).get_conventional_standard_structure())
         ax.set_title(title, fontsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
     return fig
 
 
-def _cell(ax, cell: Structure) -> None:
+def draw_cell(ax, cell: Structure) -> None:
     """Draw one cell, atoms on its faces on all of them, by depth: edges, bonds, atoms."""
     turn, tilt = np.deg2rad(-20), np.deg2rad(-78)  # about c, then about the horizontal axis
     about_c = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])

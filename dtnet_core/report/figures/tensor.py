@@ -29,7 +29,7 @@ def tensor_glyph(tensors: Mapping[str, np.ndarray]) -> Figure:
     if not tensors:
         raise ValueError("tensor_glyph needs at least one titled tensor")
     symmetric = {title: (np.asarray(t, float) + np.asarray(t, float).T) / 2 for title, t in tensors.items()}
-    directions = _sphere()  # [3, 73, 145]
+    directions = sphere()  # [3, 73, 145]
     radii = {title: np.einsum("iab,ij,jab->ab", directions, t, directions) for title, t in symmetric.items()}
     low, high = min(r.min() for r in radii.values()), max(r.max() for r in radii.values())
     norm = plt.Normalize(low, high if high > low * 1.01 else low + 1)
@@ -40,7 +40,7 @@ def tensor_glyph(tensors: Mapping[str, np.ndarray]) -> Figure:
     axes = []
     for index, (title, tensor) in enumerate(symmetric.items(), 1):
         ax = fig.add_subplot(rows, columns, index, projection="3d", computed_zorder=False)
-        _glyph(
+        draw_glyph(
             ax, directions * np.abs(radii[title]), plt.get_cmap(SEQUENTIAL)(norm(radii[title])), tensor, limit
         )
         matrix = "\n".join("  ".join(f"{value:6.2f}" for value in row) for row in tensor.round(2) + 0.0)
@@ -53,12 +53,12 @@ def tensor_glyph(tensors: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-def _sphere() -> np.ndarray:
+def sphere() -> np.ndarray:
     """Unit vectors on a grid of the sphere, [3, 73, 145]."""
     return _from_angles(np.linspace(0, np.pi, 73)[:, None], np.linspace(0, 2 * np.pi, 145))
 
 
-def _glyph(ax, surface: np.ndarray, colours: np.ndarray, tensor: np.ndarray, limit: float) -> None:
+def draw_glyph(ax, surface: np.ndarray, colours: np.ndarray, tensor: np.ndarray, limit: float) -> None:
     """One body [3, 73, 145], its principal axes (orange) and the frame's x, y, z (grey)."""
     ax.plot_surface(
         *surface,
