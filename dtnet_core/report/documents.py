@@ -7,6 +7,7 @@ import json
 from ..base.paths import ROOT
 from ..base.results import load_results
 from .pages import (
+    blind_text,
     card_table,
     chosen_on_text,
     front_table,
@@ -30,6 +31,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     return {
         ("README.md", "headline"): front_table(stored, paper),
         ("docs/results.md", "chosen on"): chosen_on_text(json.loads((folder / "splits.json").read_text())["chosen_on"]),
+        ("docs/results.md", "blind"): blind_text(json.loads((folder / "blind.json").read_text())),
         ("docs/results.md", "twins"): twins_table(stored),
         ("docs/results.md", "results"): readme_table(dtnets, paper),
         ("docs/results.md", "by formula"): readme_table(by_formula(stored), paper),
@@ -39,6 +41,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "screening"): screening_table(load_results(folder / "screening.json")),
         ("data/results/experiments.md", "roads"): roads_table(load_results(folder / "roads.json")),
         ("data/weights/README.md", "metrics"): card_table(stored),
+        ("data/weights/README.md", "by formula"): readme_table(by_formula(stored), paper),
     }
 
 

@@ -70,6 +70,18 @@ def twins_table(results: Sequence[Mapping]) -> str:
     return markdown_table(pd.DataFrame(rows).sort_values(["target", "encoder"])) if rows else "not counted yet"
 
 
+def blind_text(record: Mapping) -> str:
+    """What `data/results/blind.json` says, in a paragraph."""
+    parts = [
+        f"`{v['variant']}`: median error {100 * v['median_relative_error']:.1f} %, mean absolute error {v['mae']:.3f}, {100 * v['within_25']:.1f} % within 25 %; the 68 and 90 % intervals hold "
+        f"{100 * v['covered_68']:.0f} and {100 * v['covered_90']:.0f} %"
+        for v in record["variants"]
+    ]
+    worst = ", ".join(f"{w['formula']} ({w['ratio']:.2f})" for w in record["variants"][0]["worst"][:5])
+    return (f"Naccarato et al. (arXiv:1809.01132) computed electronic constants of {record['n_source']:,} crystals, of which {record['n_unseen']:,} have neither their id nor their formula in any file that the shipped "
+            f"networks learned from. The weights as they ship, tested once on these ({'; '.join(parts)}). Predicted over computed of the worst five: {worst}.")  # fmt: skip
+
+
 def chosen_on_text(found: Mapping) -> str:
     """Where the crystals that settings were chosen on are tested: `chosen_on` of `data/results/splits.json`."""
     return (f"Settings were chosen on the validation crystals of seeds 0 and 1: {found['n']} crystals, of which {found['tested_0_4']} are test crystals of another of the seeds 0-4 and "

@@ -7,6 +7,7 @@ same look.
 from __future__ import annotations
 
 from .baselines import data_efficiency, table2_dots, training_cost
+from .blind import blind_maps
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
@@ -23,6 +24,7 @@ __all__ = [
     "PALETTE",
     "TARGET_LABELS",
     "against_paper",
+    "blind_maps",
     "checked",
     "crystal_system_counts",
     "crystals",
