@@ -173,6 +173,8 @@ def _study(name: str, ids: list[str] | None, root: Path, workers: int) -> None:
 def _show(results: dict[str, dict | str]) -> None:
     for key, result in results.items():
         print(f"{key}: {result}" if isinstance(result, str) else _describe(result))
+    if any(isinstance(result, str) for result in results.values()):  # the reason why there is no record
+        raise typer.Exit(1)
 
 
 def _describe(record: dict) -> str:
