@@ -19,6 +19,7 @@ from pymatgen.core import Composition, Element, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from tqdm import tqdm
 
+from ..crystals.plausible import impossible
 from ..crystals.record import Record
 from ..dfpt.seeds import SEED_FILE, build_seed, read_seeds
 from ..potentials.store import compute_features
@@ -127,7 +128,10 @@ def relax(structure: Structure, potential: str = "7net-0", max_steps: int = MAX_
             raise ValueError(f"volume went from {structure.volume:.1f} to {atoms.get_volume():.1f} cubic angstrom")
     if not steps.converged(steps.optimizable.get_gradient()):
         raise ValueError(f"not relaxed after {max_steps} steps")
-    return Structure(atoms.cell.array, structure.species, atoms.get_scaled_positions())
+    relaxed = Structure(atoms.cell.array, structure.species, atoms.get_scaled_positions())
+    if reason := impossible(relaxed):  # far apart, atoms feel no force either
+        raise ValueError(reason)
+    return relaxed
 
 
 def relaxed_pool(crystals: Mapping[str, Structure], potential: str = "7net-0", progress: bool = True) -> tuple[list[Record], dict[str, str]]:
