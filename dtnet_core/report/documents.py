@@ -7,6 +7,7 @@ import json
 from ..base.paths import ROOT
 from ..base.results import load_results
 from .pages import (
+    blind_sentence,
     blind_text,
     card_table,
     chosen_on_text,
@@ -31,6 +32,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     return {
         ("README.md", "headline"): front_table(stored, paper),
         ("docs/results.md", "chosen on"): chosen_on_text(json.loads((folder / "splits.json").read_text())["chosen_on"]),
+        ("README.md", "blind"): blind_sentence(json.loads((folder / "blind.json").read_text())),
         ("docs/results.md", "blind"): blind_text(json.loads((folder / "blind.json").read_text())),
         ("docs/results.md", "twins"): twins_table(stored),
         ("docs/results.md", "results"): readme_table(dtnets, paper),

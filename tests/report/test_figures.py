@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from dtnet_core.data.loading import load_records
 from dtnet_core.metrics import metrics_by_system, tensor_metrics
 from dtnet_core.report import figures as f
 
@@ -207,3 +208,21 @@ def test_files_are_whole_and_the_same_every_time(tmp_path):
     assert first[0].startswith(b"\x89PNG") and first[1].startswith(b"%PDF")
     assert b"/FontFile2" in first[1] and b"CreationDate" not in first[1]  # TrueType embedded, no time
     assert sorted(path.name for path in folder.iterdir()) == ["parity.pdf", "parity.png"]
+
+
+def test_the_front_page_shows_a_tensor_that_turns_with_its_crystal(tmp_path):
+    record = next(r for r in load_records("mini") if r.id == "MgI2-cdi2")
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    fig = f.front_page(record.structure, record.eps_total, turn)
+    texts = [text.get_text() for ax in fig.axes for text in ax.texts]
+    shown = [t for t in texts if t.count("\n") == 2]
+    assert shown[0].split() == [f"{x:.2f}" for x in (record.eps_total.round(2) + 0.0).ravel()]
+    assert len(fig.axes) == 4 and all(path.exists() for path in f.save(fig, tmp_path / "front"))
+
+
+def test_the_blind_test_is_drawn_from_its_record():
+    variant = {"variant": "default", "n": 3, "median_relative_error": 0.02, "histogram": [[0, 2], [0, 1]]}
+    fig = f.blind_maps({"bins": [1.0, 5.0, 20.0], "variants": [variant, variant | {"variant": "best"}]})
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["default: median error 2.0 %", "best: median error 2.0 %"]
+    (mesh,) = fig.axes[0].collections
+    assert mesh.get_array().compressed().sum() == 3

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from .theme import MUTED, ONE_COLUMN, SEQUENTIAL, figure, letter_panels
+from .theme import MUTED, ONE_COLUMN, SEQUENTIAL, figure, plain_log
 
 
 @figure
@@ -28,8 +28,8 @@ def blind_maps(record: Mapping) -> Figure:
         drawn = ax.pcolormesh(edges, edges, counts.T, norm=LogNorm(1, max(2, counts.max())), cmap=SEQUENTIAL, rasterized=True)
         for factor, style in ((1.0, "-"), (1.25, ":"), (0.75, ":")):
             ax.plot(edges, factor * edges, style, color=MUTED, linewidth=0.7)
-        ax.set(xscale="log", yscale="log", xlim=(1.3, 40), ylim=(1.0, 40), xlabel="computed constant", ylabel="predicted constant")
-        ax.set_title(f"{found['variant']}, {found['n']:,} crystals: median error {100 * found['median_relative_error']:.1f} %", fontsize=8)
+        ax.set(xscale="log", yscale="log", xlim=(1.3, 40), ylim=(1.3, 40), aspect="equal", xlabel="computed constant", ylabel="predicted constant")
+        plain_log(ax, "x", "y")
+        ax.set_title(f"{found['variant']}: median error {100 * found['median_relative_error']:.1f} %", fontsize=8)
         fig.colorbar(drawn, ax=ax, label="crystals")
-    letter_panels(axes.flat)
     return fig
