@@ -51,7 +51,7 @@ baselines: $(READY)
 	$(BIN)/dtnet baselines search
 	$(BIN)/dtnet baselines run --profile full --model PaiNN M3GNet MatTen AnisoNet median forest ridge --target electronic ionic total --seeds 0 1 2 3 4 --hours $(HOURS)
 
-# Redraw figures/ and the README's table from data/results.
+# Redraw figures/ and the tables of the Markdown files from data/results.
 figures: $(READY)
 	$(BIN)/dtnet results figures
 	$(BIN)/dtnet results tables

@@ -42,6 +42,9 @@ def load_network(path: str | Path) -> tuple[DTNet, dict[str, str]]:
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a DTNet checkpoint ({error})") from error
     shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    network = DTNet(DTNetConfig(**shape))
-    network.load_state_dict(state)
+    try:
+        network = DTNet(DTNetConfig(**shape))
+        network.load_state_dict(state)
+    except (TypeError, RuntimeError) as error:  # made by another version of the network
+        raise ValueError(f"{path}: not a checkpoint of this network ({error})") from error
     return network.eval(), metadata

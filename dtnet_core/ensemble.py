@@ -92,7 +92,7 @@ def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
     if not members.shape[1]:
         return np.zeros(0)
     constants = np.array([scalar_constant(m) for m in members])  # [M, B]
-    return np.hypot(constants.std(0, ddof=1), base * constants.mean(0))
+    return np.hypot(constants.std(0, ddof=min(1, len(members) - 1)), base * constants.mean(0))
 
 
 class Ensemble:

@@ -177,7 +177,8 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
     code = sources(*_CODE_OF_A_RUN)
     kept = data.start.numpy().tobytes()  # an encoder that tells equivalent atoms apart keeps more of them
-    settings = (features, recipe.train, shape, seed, member, task.checksum, kept, code, *map(bytes, split.values()))
+    labels = hashlib.sha256(b"" if task.data.targets is None else task.data.targets.numpy().tobytes()).hexdigest()
+    settings = (features, recipe.train, shape, seed, member, task.checksum, labels, kept, code, *map(bytes, split.values()))
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
     checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
     return fit(data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)
@@ -235,6 +236,7 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
     each, truth = predict_members([m.model for m in members], recipe, task, rows)
     mean = each.mean(0)  # [b, 3, 3, 3]
     systems = crystal_systems([task.records[i].structure for i in rows])
+    seconds = round(time.monotonic() - started, 1)
     twin = with_twin(rows, split["train"], task.twins(cache_dir, progress))
     runs = []
     for k, target in enumerate((*PARTS, "total")):
@@ -247,6 +249,6 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
                "parameters": sum(p.numel() for m in members for p in m.model.parameters()),
                "settings": asdict(recipe), "data_sha256": task.checksum,
                "command": f"dtnet train joint --recipe {name} --split {kind} --profile {profile} --seeds {seed}",
-               "wall_s": round(time.monotonic() - started, 1), **provenance()}
+               "wall_s": seconds, **provenance()}
         ))  # fmt: skip
     return runs
