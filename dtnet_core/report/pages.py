@@ -36,7 +36,7 @@ def front_table(results: Sequence[Mapping], paper: Mapping) -> str:
     joint = [r for r in headline(results) if r["model"] == "DTNet-joint"]
     best = max((r["encoder"] for r in joint), key=len, default="")
     many = interval_table(results, paper).set_index("target") if joint else None
-    rows = []
+    splits, rows = many["splits"].min() if many is not None else 0, []
     for target in ("electronic", "ionic", "total"):
         errors = {
             "default": [r["mae_ten"] for r in joint if r["target"] == target and r["encoder"] != best],
@@ -46,7 +46,7 @@ def front_table(results: Sequence[Mapping], paper: Mapping) -> str:
         name, lowest = min(((m, e) for m, e in peers.items() if e), key=lambda item: np.mean(item[1]), default=("-", []))
         rows.append({
             "target": target,
-            "this kit, best recipe (95 %, 15 splits)": many.loc[target, "MAE_ten, 95 %"] if many is not None else "-",
+            f"this kit, best recipe (95 %, {splits} splits)": many.loc[target, "MAE_ten, 95 %"] if many is not None else "-",
             "this kit, default recipe": _mean_std(errors["default"]),
             "best recipe, formulas kept apart": _mean_std(errors["formula"]),
             "best of PaiNN, M3GNet, MatTen here": f"{_mean_std(lowest)} ({name})",
