@@ -43,7 +43,7 @@ def predict(request, dtype):
     model, layer = request.param
     torch.manual_seed(0)
     encoder = TeaNet(SMALL).to(dtype)
-    readout = DTNet(DTNetConfig(encoder.channels, encoder.edge_channels if model == "DTNet" else None))
+    readout = DTNet(DTNetConfig(encoder.channels, encoder.edge_channels if model == "DTNet" else None, initial_anisotropy=3.0))
     readout = readout.to(dtype).eval()
     with torch.no_grad():
         examples = encoder(graph_of([make() for make in CRYSTALS.values()]), layer)
