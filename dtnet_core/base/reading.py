@@ -145,3 +145,17 @@ def decoded(content: bytes, file: str | os.PathLike = "") -> str:
 def text_of(path: str | os.PathLike) -> str:
     """Text of a whole file, see `payload` and `decoded`."""
     return decoded(payload(path), path)
+
+
+def show_refusals_in_one_line() -> None:
+    """In a notebook, show the refusal of a file as its one line, without a traceback; the cell fails all the same. Elsewhere nothing."""
+    from IPython import get_ipython
+
+    if (shell := get_ipython()) is not None:
+        shell.set_custom_exc((ReadError,), _one_line)
+
+
+def _one_line(shell, kind, error, trace, tb_offset=None) -> list[str]:
+    lines = [f"{kind.__name__}: {error}"]
+    shell._showtraceback(kind, error, lines)
+    return lines

@@ -4,7 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 
@@ -20,3 +23,15 @@ def test_stored_notebook_is_whole_and_of_no_machine(path):
     assert outputs and not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert not [c for c in cells if {"execution", "papermill"} & set(c["metadata"])], "timestamps: make refresh"
     assert not re.search(r"/(home|root|tmp|Users)/\w", text)
+
+
+def test_a_refused_file_is_one_line_in_a_notebook(tmp_path):
+    """The cell fails, with the reason and no traceback."""
+    (tmp_path / "bad.cif").write_text("data_x\n_cell_length_a 4\n")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+        "from dtnet_core.base.reading import show_refusals_in_one_line\nfrom dtnet_core import read_structure\nshow_refusals_in_one_line()\n"
+        f"read_structure({str(tmp_path / 'bad.cif')!r})")])  # fmt: skip
+    with pytest.raises(CellExecutionError, match=r"bad\.cif"):
+        NotebookClient(book, kernel_name="python3").execute()
+    (output,) = [o for o in book.cells[0].outputs if o["output_type"] == "error"]
+    assert output["ename"] == "InvalidStructureError" and len(output["traceback"]) == 1 and "Traceback" not in output["traceback"][0]
