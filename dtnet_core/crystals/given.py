@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import IStructure, SiteCollection, Structure
 
+from .ase_source import from_atoms
 from .sources import read_structure
 from .structures import InvalidStructureError, structure_from_dict, validate_structure
 
@@ -93,19 +94,16 @@ def structure_of_atoms(atoms) -> Structure:
     Raises
     ------
     InvalidStructureError
-        Periodic along fewer than three vectors; sites that are partially occupied, which Atoms keep apart.
+        For what `ase_source.from_atoms` refuses, and for sites that are partially occupied, which Atoms keep apart.
     """
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    if not all(atoms.pbc):
-        raise InvalidStructureError(f"Atoms periodic along {[bool(p) for p in atoms.pbc]} only: a crystal is periodic along all three vectors (pbc=True, and a cell)")
-    if atoms.cell.rank < 3:
-        raise InvalidStructureError(f"Atoms without a whole cell: {atoms.cell.tolist()}; set three lattice vectors")
     occupancy = atoms.info.get("occupancy") or {}
     shares = [share for site in occupancy.values() for share in (site.values() if isinstance(site, Mapping) else [site])] if isinstance(occupancy, Mapping) else []
     if any(share < 0.999 for share in shares):
         raise InvalidStructureError(f"Atoms with partial occupancies {occupancy}: give an ordered structure")
-    return AseAtomsAdaptor.get_structure(atoms)
+    try:
+        return from_atoms(atoms)
+    except ValueError as error:
+        raise InvalidStructureError(f"Atoms: {error}") from error
 
 
 def _is_atoms(item) -> bool:

@@ -57,7 +57,7 @@ def test_every_kind_of_crystal_keeps_its_frame(path):
         ([{"a": 1}], "crystal 0: not a structure"),
         ([CELL, [CELL]], "crystal 1: a list"),
         ([atoms(), atoms(pbc=(True, False, True))], r"crystal 1: .*True, False, True.*all three vectors"),
-        (atoms(cell=None), "without a whole cell"),
+        (atoms(cell=None), "no cell"),
         (Atoms("NaCl", positions=[[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True, info={"occupancy": {"0": {"Na": 0.5, "K": 0.5}, "1": {"Cl": 1.0}}}), "partial occupancies"),
         ([Structure(Lattice(4.12 * np.eye(3), pbc=(True, True, False)), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])], "crystal 0 .Cs1 Cl1.: .*all three vectors"),
     ],
