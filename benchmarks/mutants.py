@@ -26,7 +26,7 @@ from mutations import mutants
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results/mutants.json"
 JOINT, BLIND, READOUT = "tests/training/test_joint.py", "tests/training/test_blindness.py", ["tests/test_readout.py", "tests/test_plain_readout.py"]
-DFPT = ["tests/dfpt/test_full_tensors.py", "tests/dfpt/test_vasp.py", "tests/dfpt/test_dfpt.py"]
+DFPT = ["tests/dfpt/test_engines.py", "tests/dfpt/test_full_tensors.py", "tests/dfpt/test_vasp.py", "tests/dfpt/test_dfpt.py"]
 MATBENCH = ["tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py", "-k", "blindness or mixture or goes_on or learns or pooled"]
 TESTS = {
     "training.calibration": [JOINT, "-k", "quantiles or intervals"],
@@ -37,7 +37,7 @@ TESTS = {
     "metrics": ["tests/test_metrics.py"],
     "data.splits": ["tests/data/test_data.py", "-k", "split or group or fraction"],
     "data.labels": ["tests/data/test_labels.py"],
-    "dfpt.vasp": DFPT[:2], "dfpt.parse": DFPT, "dfpt.qe": DFPT, "dfpt.abinit": DFPT,
+    "dfpt.vasp": DFPT[1:3], "dfpt.parse": DFPT, "dfpt.qe": DFPT, "dfpt.abinit": DFPT,
     "data.cleaning": ["tests/data/test_data.py"],
     "screening.selection": ["tests/screening/test_screening.py", "-k", "equation or values or diverse or candidates"],
     "data.held_out": ["tests/data/test_held_out.py", BLIND, "-k", "held_out or joint_models"],
@@ -88,6 +88,7 @@ def preload() -> None:
     """What every test imports; nothing of the package itself."""
     import ase.io  # noqa: F401
     import e3nn.o3  # noqa: F401
+    import hypothesis  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import moyopy  # noqa: F401
     import optuna  # noqa: F401
@@ -100,6 +101,7 @@ def preload() -> None:
     import torch
 
     torch.set_num_threads(1)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the notebooks' plugin takes longer to load than most tests
     assert not any(name.startswith("dtnet_core") for name in sys.modules)
 
 
