@@ -144,8 +144,8 @@ def test_metrics_by_system():
     assert np.isnan(table["trigonal"]["mae_ten"])
     joined = (4 * table["cubic"]["mae_ten"] + 5 * table["triclinic"]["mae_ten"]) / 9
     assert table["all"]["mae_ten"] == pytest.approx(joined)
-    with pytest.raises(ValueError, match="rhombic"):
-        m.metrics_by_system(ref, pred, ["rhombic"] * 9)
+    with pytest.raises(ValueError, match=r"\['a', 'b', 'c', 'd', 'e', 'rhombic'\]"):
+        m.metrics_by_system(ref, pred, ["rhombic", *"edcbaedc"])
     with pytest.raises(ValueError, match="9 crystal systems"):
         m.metrics_by_system(ref, pred, ["cubic"] * 8)
 
@@ -219,3 +219,63 @@ def test_printed_performance_agrees_with_the_tables():
     assert table["total"]["all"]["DTNet"]["mean"] / facts["test_set"]["mae_eig"] == pytest.approx(
         0.51, abs=0.02
     )
+
+
+PAIRED = (m.mae_ten, m.rmse_ten, m.mae_mean_diag, m.mae_diag, m.mae_off_diag, m.mae_eig, m.correlation, m.frobenius_error, m.relative_error, m.tensor_metrics,
+          lambda ref, pred: m.share_within(ref, pred, 5), lambda ref, pred: m.metrics_by_system(ref, pred, ["cubic"] * len(ref)))  # fmt: skip
+
+
+@pytest.mark.parametrize("measure", PAIRED)
+def test_every_measure_says_which_side_is_bad(measure):
+    hole = np.where(np.arange(18).reshape(2, 3, 3) == 13, np.nan, PRED)  # one element of the second tensor
+    for arguments, words in (((REF, hole), "pred holds NaN or infinite elements in 1 of 2 tensors, first at index 1"), ((hole, REF), "ref holds"),
+                             ((REF, PRED[:1]), "ref has 2 tensors and pred 1")):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            measure(*arguments)
+
+
+def test_shares_end_at_their_limit_and_are_of_the_reference():
+    """25 % of 8 is 2: counted; 5.5, 10.5 and 25.5 % are beyond. Seen from the prediction, 10.4 - 8 would be less than 25 %."""
+    off = lambda share: m.tensor_metrics([8 * np.eye(3)], [8 * (1 + share) * np.eye(3)])  # noqa: E731
+    assert off(0.25)["within_25"] == 1 and off(0.255)["within_25"] == 0 and off(0.30)["within_25"] == 0
+    assert (off(0.099)["within_10"], off(0.105)["within_10"], off(0.049)["within_5"], off(0.055)["within_5"]) == (1, 0, 1, 0)
+    assert m.metrics_by_system([8 * np.eye(3)], [10.4 * np.eye(3)], ["cubic"])["all"]["within_25"] == 0
+    assert m.share_within([2 * np.eye(3)], [2.5 * np.eye(3)], 25) == 1
+    np.testing.assert_allclose(m.relative_error([0.1 * np.eye(3)], [0.3 * np.eye(3)]), [2])
+
+
+def test_rows_of_the_table_are_the_measures_of_their_crystals():
+    ref, pred, systems = random_tensors(9, 7), random_tensors(9, 8), ["cubic", "triclinic", "cubic"] * 3
+    table = m.metrics_by_system(ref, pred, systems)
+    for name, rows in (("cubic", [0, 2, 3, 5, 6, 8]), ("triclinic", [1, 4, 7]), ("all", slice(None))):
+        assert table[name] == {"n": len(ref[rows]), **m.tensor_metrics(ref[rows], pred[rows])}
+
+
+def test_eigenvalues_are_of_the_symmetric_part():
+    lower, upper = [[1, 0, 0], [2, 1, 0], [0, 0, 5]], [[1, 2, 0], [0, 1, 0], [0, 0, 5]]
+    np.testing.assert_allclose(m.eigenvalues([lower, upper]), [[0, 2, 5]] * 2, atol=1e-12)
+
+
+def test_correlation_needs_a_spread_above_rounding():
+    """Two crystals at 1 and -1, and at b and -b: both norms together are 2 b, the limit 2e-12."""
+    for b, found in ((1.05e-12, 1), (-1.05e-12, -1), (0.95e-12, np.nan)):
+        assert m.correlation([np.eye(3), -np.eye(3)], [b * np.eye(3), -b * np.eye(3)]) == pytest.approx(found, nan_ok=True)
+
+
+def test_figure_of_merit_of_one_tensor_and_of_metals():
+    np.testing.assert_allclose(m.figure_of_merit(2.0, REF[0]), [8])
+    np.testing.assert_allclose(m.figure_of_merit([0.0, 1.0], [3.0, 4.0]), [0, 4])
+    with pytest.raises(ValueError, match=r"got -0\.1 eV"):
+        m.figure_of_merit([-0.1, 1.0], [3.0, 3.0])
+
+
+def test_table1_deviations_of_either_sign():
+    cubic = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    free = Structure(Lattice.from_parameters(4, 5, 6, 80, 95, 105), ["Na", "Cl", "O"], [[0, 0, 0], [0.4, 0.5, 0.3], [0.7, 0.2, 0.9]])
+    assert m.table1_violation(np.diag([1.0, 4, 4]), cubic) == pytest.approx(2 / 4)  # allowed: 3 3 3
+    assert m.table1_violation(np.diag([4.0, 1, 1]), cubic) == pytest.approx(2 / 4)  # allowed: 2 2 2
+    assert m.table1_violation(-np.diag([0.1, 0.4, 0.4]), cubic) == pytest.approx(2 / 4)
+    skew = [[5, 1, 0], [-1, 6, 0], [0, 0, -8]]
+    assert m.table1_violation(skew, free) == pytest.approx(1 / 8)  # without symmetry, any symmetric tensor is allowed, and no other
+    with pytest.raises(ValueError, match="got 2 tensors"):
+        m.table1_violation(REF, cubic)

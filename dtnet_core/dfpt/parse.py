@@ -53,8 +53,7 @@ def judge(record: dict) -> list[str]:
     if total.shape != (3, 3) or not np.isfinite([electronic, total]).all():
         flags.append("incomplete")
         total = electronic
-    missing = unchecked(record)
-    values = {name: value for name, value in _values(record, electronic, total).items() if name not in missing}
+    values = _values(record, electronic, total)
     if not np.isfinite(list(values.values())).all():
         flags.append("incomplete")
     smallest = ("imaginary-mode", "soft-mode", "small-gap")
@@ -69,7 +68,7 @@ def unchecked(record: dict) -> list[str]:
 
 
 def _values(record: dict, electronic: np.ndarray, total: np.ndarray) -> dict[str, float]:
-    """What `LIMITS` limits."""
+    """What `LIMITS` limits; harmless where the record has no numbers."""
     modes = record.get("gamma_frequencies_cm1") or []
     strengths = record.get("infrared_strengths") or [1.0] * len(modes)  # unknown: every mode may be polar
     optical = sorted(modes, key=abs)[3:]

@@ -464,6 +464,63 @@ def test_split_by_group_never_divides_a_group(seed):
     assert {records[i].id for i in parts["test"]} == {records[::-1][i].id for i in again["test"]}
 
 
+def test_split_by_groups_of_one_is_the_split_by_record():
+    """The same order, the same sizes: neither set gets one more than its share."""
+    ids = [f"{i:03d}" for i in np.random.default_rng(3).permutation(60)]
+    records = [Record(i, rocksalt(), f"F{i}") for i in ids]
+    for fractions in ((0.8, 0.1, 0.1), (0.55, 0.3, 0.15), (0.2, 0.5, 0.3)):
+        one, other = splits.split_by_group(records, 4, fractions), splits.split_by_record(ids, 4, fractions)
+        assert [one[p].tolist() for p in splits.PARTS] == [other[p].tolist() for p in splits.PARTS]
+        assert [len(one[p]) for p in splits.PARTS] == [round(60 * f) for f in fractions]
+        assert {p: a.dtype for p, a in (one | other).items()} == dict.fromkeys(splits.PARTS, np.dtype(np.int64))
+    halves = splits.split_by_group(records, 0, key=lambda r: r.id[-1])  # groups of six: the first ends each set
+    assert [len(halves[p]) for p in splits.PARTS] == [48, 6, 6]
+    assert all(len({records[i].id[-1] for i in halves[p]}) == 1 for p in ("val", "test"))
+
+
+def test_groups_fill_the_test_set_first_then_the_validation_set():
+    """In the order of the sorted names that the seed shuffles; records of a group in the order of their ids."""
+    records = [Record(f"{f}{i}", rocksalt(), f) for i in (2, 0, 1) for f in "hgfedcba"]
+    order = [sorted("abcdefgh")[i] for i in np.random.default_rng(6).permutation(8)]
+    parts = splits.split_by_group(records, 6, (0.5, 0.3, 0.2))  # 12, 7 and 5 of 24
+    names = {part: [records[i].id for i in rows] for part, rows in parts.items()}
+    cuts = {"test": order[:2], "val": order[2:5], "train": order[5:]}
+    assert names == {part: [f"{f}{i}" for f in cuts[part] for i in range(3)] for part in ("train", "val", "test")}
+
+
+def test_a_split_is_drawn_as_it_is_called():
+    """By record or by group; of the training set the first share, never nothing."""
+    records = [Record(f"r{i}", rocksalt(), f"F{i % 7}") for i in range(35)]
+    by = {"record": splits.split_by_record([r.id for r in records], 2), "group": splits.split_by_group(records, 2)}
+    for kind, whole in by.items():
+        for fraction, kept in ((1.0, None), (0.5, 0.5), (0.001, 0)):
+            found = splits.draw_split(records, 2, kind, fraction)
+            n = len(whole["train"]) if kept is None else max(1, round(kept * len(whole["train"])))
+            assert found["train"].tolist() == whole["train"][:n].tolist()
+            assert [found[p].tolist() for p in ("val", "test")] == [whole[p].tolist() for p in ("val", "test")]
+    assert splits.draw_split(records, 2)["test"].tolist() == by["record"]["test"].tolist() != by["group"]["test"].tolist()
+    assert [splits.spell_split("group", f) for f in (1, 1.0, 0.25)] == ["group", "group", "group:0.25"]
+    for fraction in (0, -0.1, 1.01):
+        with pytest.raises(ValueError, match="above 0, at most 1"):
+            splits.spell_split("record", fraction)
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (1.0, 0.0, 0.0), (0.9, 0.2, -0.1), (0.8, 0.1, 0.1 + 1.05e-9), (0.8, 0.1, 0.1 - 1.05e-9), (0.4, 0.3, 0.2, 0.1)])
+def test_shares_that_are_none_are_refused(fractions):
+    records = [Record(str(i), rocksalt(), f"F{i}") for i in range(30)]
+    for draw in (lambda: splits.split_by_record([r.id for r in records], 0, fractions), lambda: splits.split_by_group(records, 0, fractions)):
+        with pytest.raises(ValueError, match="three positive numbers that add up to 1"):
+            draw()
+    assert len(splits.split_by_record([r.id for r in records], 0, (0.8, 0.1, 0.1 + 0.9e-9))["test"]) == 3
+
+
+def test_two_groups_cannot_be_three_sets():
+    with pytest.raises(ValueError, match="2 items cannot be divided"):
+        splits.split_by_group([Record(str(i), rocksalt(), f"F{i % 2}") for i in range(30)], 0)
+    with pytest.raises(ValueError, match="'c' appears more than once"):
+        splits.split_by_record(["a", "b", "c", "c", "d", "d"], 0)
+
+
 def test_split_by_group_refuses_one_big_group():
     records = [Record(str(i), rocksalt(), "MgO" if i > 2 else f"F{i}") for i in range(30)]
     with pytest.raises(ValueError, match="'MgO' has 27 of 30"):

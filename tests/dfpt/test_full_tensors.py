@@ -4,6 +4,7 @@
 coarse cutoff and mesh: good enough to tell rows from columns.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,26 @@ def test_numbers_are_those_of_the_files():
     assert abinit_record["gap_ev"] == 1.314  # the relaxation's, which is smaller than that of the (trimmed) bands
     assert abinit.read_gap((FOLDER / "abinit/run_o_DS2_EIG").read_text(), OCCUPIED) == pytest.approx((0.18309 - 0.12209) * 27.2114, abs=1e-3)
     assert (qe_record["code"], abinit_record["code"]) == ("Quantum ESPRESSO 6.7MaX", "ABINIT 9.6.2")
+
+
+def test_records_keep_the_digits_that_mean_something(record):
+    """Five of tensors and charges, two of 1/cm, three of eV, six of the deviation from symmetry: no more, no fewer."""
+    wanted = {"eps_electronic": 5, "eps_ionic": 5, "eps_total": 5, "born_charges": 5, "gamma_frequencies_cm1": 2, "acoustic_shift_cm1": 2}
+    for key, digits in wanted.items():
+        values = np.array(record[key])
+        assert (values == values.round(digits)).all() and (values != values.round(digits - 1)).any(), key
+    assert record["gap_ev"] == round(record["gap_ev"], 3) and record["symmetry_violation"] == 0
+
+
+def test_deviations_from_symmetry_are_kept_to_a_millionth(tmp_path):
+    """Salt of the stored run, its electronic tensor changed by 1.23456e-3 of itself on one axis only."""
+    folder = shutil.copytree(FOLDER.parent / "abinit", tmp_path / "run")
+    for name, printed in (("response.abo", "2.5005794"), ("anaddb.abo", "2.50057944")):
+        text = (folder / name).read_text()
+        assert printed in text
+        (folder / name).write_text(text.replace(printed, "2.5036665", 1))
+    found = dfpt.parse(folder, {"engine": "abinit"}, 8)["symmetry_violation"]
+    assert found == pytest.approx(1 - 2.50057944 / 2.5036665, rel=1e-3) and found == round(found, 6) != round(found, 5)
 
 
 def force_constants() -> np.ndarray:
