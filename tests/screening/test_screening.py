@@ -18,10 +18,15 @@ from dtnet_core.screening.labelled import hide
 from dtnet_core.screening.learner import DTNetLearner, Setup, learner_set
 from dtnet_core.screening.retrospective import enrichment, run_enrichment, run_study, summarise
 from dtnet_core.screening.selection import (
+    KAPPA,
+    MAX_ATOMS,
+    SHORTLIST,
     acquisition,
     bonding_dimensionality,
     choose,
+    composition_descriptor,
     ensemble_statistics,
+    gaps_of,
     is_extended,
     select_candidates,
     task_values,
@@ -114,6 +119,64 @@ def test_candidates_and_why_others_are_none():
     assert set(reasons) == set(words) and all(word in reasons[name] for name, word in words.items())
     assert [r.id for r in select_candidates(pool, max_hull=None, min_gap=None)[0]] == [r.id for r in pool if r.id != "actinide"]
     assert is_extended(pool[0]) and not is_extended(pool[-1])
+
+
+def test_limits_of_candidates_are_exact():
+    """At most the hull's limit, above the gap's, at most so many atoms; a stored label, an id or a Materials Project id is enough to be known."""
+    pool = [candidate("at", salt("Na", "Br", 6.0), 1.0, 0.05), candidate("above", salt("Na", "Br", 6.0), 1.0, 0.0501), candidate("gap", salt("Na", "I", 6.5), 0.5),
+            candidate("gap-more", salt("Na", "I", 6.5), 0.501), candidate("nan-hull", salt("Na", "F"), hull=np.nan), candidate("four", salt("Na", "F", 4.6) * (1, 1, 2)),
+            candidate("six", salt("Na", "F", 4.6) * (1, 1, 3)), labelled("has-one", salt("Rb", "F"), 5.0), candidate("by-id", salt("Rb", "Cl")),
+            candidate("by-mp-id", salt("Rb", "Br"), mp_id="by-mp-id-2"), candidate("other", salt("K", "Br"), mp_id="mp-8")]  # fmt: skip
+    known = [labelled("by-id", salt("Mg", "O"), 5.0), replace(labelled("k", salt("Ca", "O"), 4.0), mp_id="by-mp-id-2"), labelled("mp-9", salt("Sr", "O"), 4.0)]
+    kept, reasons = select_candidates(pool, known, max_hull=0.05, min_gap=0.5, max_atoms=4)
+    assert [r.id for r in kept] == ["at", "gap-more", "four", "other"]
+    assert reasons == {"above": "unstable by 0.050 eV/atom", "gap": "gap of 0.50 eV", "nan-hull": "energy above the hull is not known", "six": "6 atoms",
+                       "has-one": "has a known label", "by-id": "has a known label", "by-mp-id": "has a known label"}  # fmt: skip
+    assert [r.id for r in select_candidates([replace(pool[0], mp_id="mp-9")], known, max_hull=1.0)[0]] == []  # known under its other id
+    assert select_candidates([], known) == ([], {})
+    assert [r.id for r in select_candidates(pool[-1:])[0]] == ["other"]
+
+
+def test_gaps_come_from_the_file_first():
+    metal = replace(candidate("m", salt("Na", "F"), 0.0), meta={"band_gap_ev": 0.0, "gap_ev": 3.0})
+    own = replace(metal, meta={"gap_ev": 3.0})
+    np.testing.assert_array_equal(gaps_of([metal, own, replace(metal, meta={})]), [0, 3, np.nan])
+
+
+def test_compositions_are_fractions_of_the_elements():
+    found = composition_descriptor([salt("Na", "F"), Structure(Lattice.cubic(5), ["Og", "H", "H", "O"], np.eye(4)[:, :3] / 2)])
+    wanted = np.zeros((2, 118))
+    wanted[0, [10, 8]], wanted[1, [117, 0, 7]] = 0.5, [0.25, 0.5, 0.25]
+    np.testing.assert_allclose(found, wanted)
+    assert (SHORTLIST, KAPPA, MAX_ATOMS) == (5, 1.5, 20)
+
+
+def test_farthest_looks_at_five_candidates_for_each_place():
+    """Two places: ten candidates. Nine salts of sodium, then magnesia; it is the tenth, or it comes too late."""
+    sodium = [salt("Na", x) for x in ("Cl", "Br", "F", "I", "Cl", "Br", "F", "I", "Cl", "Br")]
+    scores = np.arange(20.0, 9.0, -1)
+    assert choose(scores, 2, [*sodium[:9], salt("Mg", "O"), sodium[9]], "farthest") == [0, 9]
+    assert choose(scores, 2, [*sodium, salt("Mg", "O")], "farthest") == [0, 1]  # others share an element; of equal ones the better
+    three = [salt("Na", "Cl"), salt("Na", "F"), salt("K", "Cl"), salt("K", "F"), salt("Mg", "O")]
+    assert choose(scores[:5], 4, three, "farthest") == [0, 3, 4, 1]  # L1 distances 2, 2, then 1 and 1
+    assert choose(scores[:5], 9, three, "farthest") == [0, 3, 4, 1, 2] and choose(scores[:5], 0, three, "farthest") == []
+    assert choose(np.full(3, np.nan), 2, three[:3], "farthest") == [] and choose(scores[:5], 0) == []
+    assert choose(np.array([np.inf, 2.0, 2.0, -np.inf, 3.0]), 5) == [4, 1, 2]  # what is not finite has no place; equal ones keep their order
+    assert choose(scores[:5], 1, three, "systems") == [0]
+    double = [salt("Na", "Cl"), salt("Na", "Cl"), salt("Na", "F"), salt("Na", "F"), salt("K", "F")]
+    asked = []
+    assert choose(scores[:5], 2, double, "systems", lambda i: asked.append(i) or True) == [0, 2] and asked == [0, 1, 2]  # no more than needed
+    assert choose(scores[:5], 4, double, "systems") == [0, 2, 4, 1]
+
+
+def test_tasks_of_no_candidates_and_of_many_members():
+    none, gaps = np.zeros((2, 0, 3, 3)), np.array([1.0, 2.0])
+    assert task_values("anisotropy", none).shape == task_values("figure of merit", none, np.zeros(0)).shape == (2, 0)
+    members = np.arange(1.0, 5).reshape(2, 2)[..., None, None] * np.diag([1.0, 2.0, 6.0])
+    np.testing.assert_allclose(task_values("figure of merit", members, gaps), [[3, 12], [9, 24]])
+    np.testing.assert_allclose(task_values("anisotropy", members), np.full((2, 2), 6))
+    with pytest.raises(ValueError, match="gaps given"):
+        task_values("hardness", members, gaps)
 
 
 def test_stored_and_open_dfpt_oracles(tmp_path, monkeypatch):

@@ -283,3 +283,18 @@ def test_sets_say_whose_labels_they_hold():
     assert plain.functional is None and plain.scalar_only is None
     with pytest.raises(ValueError, match=r"record 2 .* has no electronic tensor"):
         build_set(features, records, "electronic")
+
+
+def test_base_is_sought_between_half_a_percent_and_a_half():
+    """41 values, evenly spaced in their logarithm. Errors that are a share of the constant want all of it; a mixed case wants one between."""
+    g, grid = np.random.default_rng(2), 0.005 * 100 ** (np.arange(41) / 40)
+    constant, deviation = g.uniform(4, 30, 600), g.lognormal(-1, 1, 600)
+    pair = constant + np.array([-1, 1])[:, None] * deviation / 2**0.5
+    members = pair[..., None, None] * np.eye(3)
+    fitted = lambda errors: calibrate(members, (constant + errors)[:, None, None] * np.eye(3))["base"]  # noqa: E731
+    assert fitted(0.2 * constant * g.choice([-1, 1], 600)) == pytest.approx(0.5)
+    mixed = np.hypot(deviation, 0.05 * constant) * g.choice([-1, 1], 600)
+    found = fitted(mixed)
+    assert 0.02 < found < 0.1 and np.isclose(grid, found, rtol=1e-9).sum() == 1
+    costs = [np.log(np.hypot(deviation, b * constant)).mean() + np.log((np.abs(mixed) / np.hypot(deviation, b * constant)).mean()) for b in grid]
+    assert found == pytest.approx(grid[np.argmin(costs)])  # the likeliest of them for errors of Laplace's law
