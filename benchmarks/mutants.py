@@ -29,7 +29,7 @@ JOINT, BLIND, READOUT = "tests/training/test_joint.py", "tests/training/test_bli
 DFPT = ["tests/dfpt/test_engines.py", "tests/dfpt/test_full_tensors.py", "tests/dfpt/test_vasp.py", "tests/dfpt/test_dfpt.py"]
 MATBENCH = ["tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py", "-k", "blindness or mixture or goes_on or learns or pooled"]
 TESTS = {
-    "training.calibration": [JOINT, "-k", "quantiles or intervals"],
+    "training.calibration": [JOINT, "-k", "quantiles or intervals or base"],
     "links": [*READOUT, JOINT, "-k", "readout or spectral or functionals"],
     "readout": READOUT,
     "layers": [*READOUT, JOINT, "-k", "readout or dropout or functionals"],
@@ -38,8 +38,8 @@ TESTS = {
     "data.splits": ["tests/data/test_data.py", "-k", "split or group or share"],
     "data.labels": ["tests/data/test_labels.py"],
     "dfpt.vasp": DFPT[1:3], "dfpt.parse": DFPT, "dfpt.qe": DFPT, "dfpt.abinit": DFPT,
-    "data.cleaning": ["tests/data/test_data.py"],
-    "screening.selection": ["tests/screening/test_screening.py", "-k", "equation or values or diverse or candidates"],
+    "data.cleaning": ["tests/data/test_data.py", "-k", "clean or reports or record or elements or labels"],
+    "screening.selection": ["tests/screening/test_screening.py", "-k", "equation or values or diverse or candidates or gaps_come or compositions or farthest or tasks_of"],
     "data.held_out": ["tests/data/test_held_out.py", BLIND, "-k", "held_out or joint_models"],
     "matbench.model": MATBENCH, "matbench.run": MATBENCH,
     "training.ship": [BLIND, JOINT, "-k", "shipped_networks or ships"],

@@ -14,6 +14,7 @@ from dtnet_core.features import Features, from_mandel, mandel_outer, to_mandel
 from dtnet_core.layers import (
     HAVE_TORCH_SCATTER,
     MLP,
+    ChannelDropout,
     Dropout,
     FunctionalShift,
     GatedMLP,
@@ -346,6 +347,18 @@ def test_dropout_uses_one_byte_of_a_word_for_each_number():
     for rate in (-0.1, 1.0, 1.5):
         with pytest.raises(ValueError, match="from 0 up to, not including, 1"):
             Dropout(rate)
+
+
+def test_random_numbers_of_a_seed_stay_what_they_were():
+    """A shift draws those of a plain embedding, though it starts at zero; dropout of channels that drops none draws none."""
+    torch.manual_seed(3)
+    FunctionalShift(3, 8)
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    torch.nn.Embedding(3, 8)
+    assert torch.equal(after, torch.rand(1))
+    x = torch.ones(300, 20)
+    assert ChannelDropout(0.0)(x)[0] is x and 0 < (ChannelDropout(1 / 256)(x)[0] == 0).sum() < 100
 
 
 def test_input_dropout_acts_in_training_only():

@@ -23,9 +23,9 @@ from dtnet_core.crystals.structures import (
     structure_to_dict,
     validate_structure,
 )
+from dtnet_core.data import cleaning, splits
 from dtnet_core.data import loading as data
-from dtnet_core.data import splits
-from dtnet_core.data.cleaning import SUPPORTED_ELEMENTS, clean
+from dtnet_core.data.cleaning import REFUSED_FLAGS, SUPPORTED_ELEMENTS, clean
 from dtnet_core.data.loading import data_sha256, load_records, resolve_data_dir, save_records
 
 FULL = os.environ.get("DTNET_DATA_DIR")
@@ -408,6 +408,94 @@ def test_clean_flags_asymmetric_tensors():
     skew[0, 1] = 0.2
     kept, _ = clean([record(rutile(), np.diag([7.0, 7, 8.5]) + skew, [60, 60, 80])])
     assert "asymmetric" in kept[0].flags
+
+
+EDGES = {  # what is changed in rutile's tensors (electronic, ionic, total), and what that is called on either side of the limit
+    "above the window": (lambda x: [np.diag([7.0, 7, 8]), np.diag([60.0, 60, x - 8]), np.diag([67.0, 67, x])], 100.0, 100.01, "outside window"),
+    "below the window": (lambda x: [np.diag([7.0, 7, 8]), np.diag([60.0, 60, x - 8]), np.diag([67.0, 67, x])], -10.0, -10.01, "outside window"),
+    "sum too large": (lambda x: [np.diag([7.0, 7, 8]), np.diag([60.0, 60, 72]), np.diag([67.0, 67, 80 + x])], 0.80, 0.82, "inconsistent tensors"),
+    "sum too small": (lambda x: [np.diag([7.0, 7, 8]), np.diag([60.0, 60, 72]), np.diag([67.0, 67, 80 - x])], 0.79, 0.81, "inconsistent tensors"),
+    "sum of negatives": (lambda x: [np.diag([1.0, 1, 2]), np.diag([-9.0, -9, 0]), np.diag([-8.0, -8, 2 + x])], 0.07, 0.09, "inconsistent tensors"),
+    "skew": (lambda x: [np.diag([7.0, 7, 8]) + x * np.eye(3, k=1) / 2 - x * np.eye(3, k=-1) / 2, np.zeros((3, 3)), np.diag([7.0, 7, 8])], 0.0, 0.082, "asymmetric"),
+    "total skew": (lambda x: [np.diag([7.0, 7, 8]), x * np.eye(3, k=2), np.diag([7.0, 7, 8]) + x * np.eye(3, k=2)], 0.0, 0.082, "asymmetric"),
+    "symmetry": (lambda x: [np.diag([7.0, 7, 8]), np.diag([x, 0, 0]), np.diag([7.0 + x, 7, 8])], 0.079, 0.081, "symmetry_violation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_limits_of_the_cleaning_to_the_digit(case):
+    """A hundredth of the largest element in each case but the window's."""
+    make, kept, refused, reason = EDGES[case]
+    for x, found in ((kept, {}), (refused, {reason: 1})):
+        r = replace(rutile_record(), **dict(zip(("eps_electronic", "eps_ionic", "eps_total"), make(x), strict=True)))
+        records, report = clean([r])
+        told = report.counts() | {k: v for k, v in report.flag_counts().items() if k == reason}
+        assert told == found and len(records) == (reason not in report.counts())
+
+
+def test_limits_of_the_cleaning_can_be_moved():
+    mismatch = replace(rutile_record(), eps_total=np.diag([67.0, 67.0, 92.0]))
+    skew = replace(rutile_record(), eps_electronic=np.diag([7.0, 7, 8.5]) + 0.2 * np.eye(3, k=1))
+    skew = replace(skew, eps_total=skew.eps_electronic + skew.eps_ionic)
+    off = record(rutile(), [7, 7, 8.5], np.diag([62.0, 58, 80]))
+    assert clean([mismatch])[1].counts() == {"inconsistent tensors": 1} and clean([mismatch], max_mismatch=0.04)[1].counts() == {}
+    assert clean([skew])[1].flag_counts()["asymmetric"] == 1 and "asymmetric" not in clean([skew], max_asymmetry=0.03)[1].flag_counts()
+    assert clean([off])[1].flag_counts() == {"symmetry_violation": 1} and clean([off], max_violation=0.05)[1].flag_counts() == {}
+    assert clean([rutile_record()], low=1.0)[1].counts() == {"outside window": 1} and clean([rutile_record()], high=88.4)[1].counts() == {"outside window": 1}
+    assert clean([rutile_record(flags=("metal",))], refuse_flags=())[1].counts() == {}
+    assert clean([rutile_record(), rutile_record()], policy="refuse")[1].settings == {
+        "window": [-10.0, 100.0], "policy": "refuse", "max_violation": 0.01, "symprec": 0.05, "require": ["total"], "refuse_flags": sorted(REFUSED_FLAGS),
+        "max_mismatch": 0.01, "max_asymmetry": 0.01, "elements": 89}  # fmt: skip
+    assert clean([], elements=None, require=("total", "electronic"))[1].settings["elements"] is None
+
+
+def test_a_record_without_total_is_judged_by_what_it_has():
+    """The window then is that of the electronic tensor; a missing tensor that is asked for is named, the first of several reasons told."""
+    electronic = replace(rutile_record(), eps_ionic=None, eps_total=None)
+    assert [r.id for r in clean([electronic], require=("electronic",))[0]] == ["rutile"]
+    kept, report = clean([replace(electronic, eps_electronic=np.diag([101.0, 101, 120]))], require=("electronic",))
+    assert not kept and report.dropped[0].value == 120 and report.dropped[0].detail == "elements from 0 to 120"
+    kept, report = clean([electronic], require=("total", "ionic", "electronic"))
+    assert report.dropped[0].detail == "total, ionic" and report.dropped[0].reason == "missing tensor"
+    below = replace(electronic, eps_electronic=np.diag([-11.0, -11, 20]))
+    assert clean([below], require=("electronic",))[1].dropped[0].value == -11
+    both = replace(electronic, eps_electronic=np.diag([-11.0, -11, 120]))
+    assert clean([both], require=("electronic",))[1].dropped[0].value == 120  # above the window is told first
+    flagged = rutile_record(flags=("unphysical", "metal", "odd"))
+    assert clean([flagged])[1].dropped[0].detail == "metal, unphysical"
+    strange = record(rocksalt(species=("Po", "At")), [4, 4, 4], [1, 1, 1])
+    assert clean([replace(strange, functional="HSE06", flags=("metal",))])[1].dropped[0].detail == "At, Po"
+    assert clean([replace(rutile_record(), functional="HSE06", flags=("metal",))])[1].counts() == {"other functional": 1}
+    zero = record(rutile(), [0, 0, 0], [0, 0, 0])
+    assert clean([zero])[1].counts() == clean([zero])[1].flag_counts() == {}
+
+
+def test_reports_put_the_worst_first(monkeypatch):
+    """Flags of the file keep their place before new ones, none twice; a symmetry that cannot be found is a flag, or a reason."""
+    records = [rutile_record("a", flags=("doubt", "symmetry_violation"), meta={"file": "one.json"})]
+    records += [record(rutile(), [7, 7, 8.5], np.diag([60.0 + x, 60 - x, 80]), n) for n, x in (("b", 1.0), ("c", 3.0), ("d", 2.0))]
+    kept, report = clean(records)
+    assert [r.flags for r in kept] == [("doubt", "symmetry_violation"), *[("symmetry_violation",)] * 3]
+    table = report.flag_table()
+    assert table.id.tolist() == ["c", "d", "b", "a", "a"] and table.value[0] == pytest.approx(6 / 88.5)
+    assert report.flag_counts() == {"symmetry_violation": 4, "doubt": 1} and list(report.flag_counts()) == ["symmetry_violation", "doubt"]
+    assert set(table[table.id == "a"].detail) == {"set in the file"} and set(table[table.id == "a"].file) == {"one.json"}
+    assert [r.symmetry_violation for r in kept] == pytest.approx([0, 2 / 88.5, 6 / 88.5, 4 / 88.5], abs=1e-9)
+    assert "total tensor off its point group by 0.0678" in table.detail[0]
+    lines = str(report).splitlines()
+    assert lines == ["4 of 4 records kept", "  flagged     4  symmetry_violation", "  flagged     1  doubt"]
+    many = clean([replace(r, eps_total=None) for r in records] + [rutile_record("x", flags=("metal",)), records[0]])[1]
+    assert list(many.counts()) == ["missing tensor", "quality flag", "duplicate id"] and str(many).splitlines()[1] == "  dropped     4  missing tensor"
+    worse = record(rutile(), np.diag([7.5, 6.5, 8.5]), np.diag([60.0, 61, 80]), "e")  # of the electronic tensor 1 in 8.5, of the total none
+    assert "electronic tensor off" in clean([worse])[1].flagged[0].detail
+
+    def blind(record):
+        raise ValueError("no symmetry found")
+
+    monkeypatch.setattr(cleaning, "tensor_violations", blind)
+    kept, report = clean([rutile_record()])
+    assert kept[0].flags == ("symmetry_unknown",) and report.flagged[0].detail == "no symmetry found"
+    assert clean([rutile_record()], policy="refuse")[1].counts() == {"symmetry unknown": 1}
 
 
 # --- splits
