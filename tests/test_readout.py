@@ -330,12 +330,14 @@ def test_norms_and_multilayer_perceptrons_by_hand():
 
 def test_dropout_uses_one_byte_of_a_word_for_each_number():
     """So a seed gives the same networks as before: eight decisions a word, rounded up, and no word more."""
-    layer, x = Dropout(0.3), torch.arange(1.0, 22).view(3, 7)
-    torch.manual_seed(5)
-    found, after = layer(x), torch.rand(1)
-    torch.manual_seed(5)
-    numbers = torch.empty(3, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)[:21].view(3, 7)
-    assert layer.dropped == 77 and torch.equal(found, torch.where(numbers >= 77, x * (256 / 179), 0)) and torch.equal(after, torch.rand(1))
+    layer = Dropout(0.3)
+    for columns in (7, 8):  # 21 and 24 numbers: three words both
+        x = torch.arange(1.0, 3 * columns + 1).view(3, columns)
+        torch.manual_seed(5)
+        found, after = layer(x), torch.rand(1)
+        torch.manual_seed(5)
+        numbers = torch.empty(3, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)[: x.numel()].view(x.shape)
+        assert layer.dropped == 77 and torch.equal(found, torch.where(numbers >= 77, x * (256 / 179), 0)) and torch.equal(after, torch.rand(1))
     assert [Dropout(r).dropped for r in (0, 0.001, 0.2, 0.5, 0.9999)] == [0, 0, 51, 128, 255]
     torch.manual_seed(5)
     assert torch.equal(Dropout(0.0)(x), x) and torch.equal(Dropout(0.001)(x), x)
