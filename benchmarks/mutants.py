@@ -25,9 +25,10 @@ from mutations import mutants
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results/mutants.json"
-JOINT, BLIND, READOUT = "tests/training/test_joint.py", "tests/training/test_blindness.py", ["tests/test_readout.py", "tests/test_plain_readout.py"]
+JOINT, BLIND, BY_HAND = (f"tests/training/test_{name}.py" for name in ("joint", "blindness", "joint_by_hand"))
+READOUT = ["tests/test_readout.py", "tests/test_plain_readout.py"]
 DFPT = ["tests/dfpt/test_engines.py", "tests/dfpt/test_full_tensors.py", "tests/dfpt/test_vasp.py", "tests/dfpt/test_dfpt.py"]
-MATBENCH = ["tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py", "-k", "blindness or mixture or goes_on or learns or pooled"]
+MATBENCH = ["tests/matbench/test_by_hand.py", "tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py", "-k", "by_hand or blindness or mixture or goes_on or learns or pooled"]
 TESTS = {
     "training.calibration": [JOINT, "-k", "quantiles or intervals or base"],
     "links": [*READOUT, JOINT, "-k", "readout or spectral or functionals"],
@@ -42,8 +43,8 @@ TESTS = {
     "screening.selection": ["tests/screening/test_screening.py", "-k", "equation or values or diverse or candidates or gaps_come or compositions or farthest or tasks_of"],
     "data.held_out": ["tests/data/test_held_out.py", BLIND, "-k", "held_out or joint_models"],
     "matbench.model": MATBENCH, "matbench.run": MATBENCH,
-    "training.ship": [BLIND, JOINT, "-k", "shipped_networks or ships"],
-    "training.joint": [BLIND, JOINT, "-k", "joint_models or ships or relative"],
+    "training.ship": [BY_HAND, BLIND, JOINT, "-k", "by_hand or shipped_networks or ships"],
+    "training.joint": [BY_HAND, BLIND, JOINT, "-k", "by_hand or joint_models or ships or relative"],
 }  # fmt: skip
 """Module -> what pytest gets: files that cover it, fastest first. Tests that need the full data are left out: its folder is not set."""
 
