@@ -1,15 +1,18 @@
 """Which small faults do the tests see? Makes them one at a time and runs the tests of the file; `data/results/mutants.json` keeps what survived.
 
     python benchmarks/mutants.py --sample 15            # of each module; goes on where it was stopped
-    python benchmarks/mutants.py --modules readout dfpt.qe --sample 0   # all of two modules: hours
+    python benchmarks/mutants.py --modules readout dfpt.qe --sample 0   # all of two modules: an hour
+    python benchmarks/mutants.py --again                # what survived before, against the tests of today; what they kill leaves the list
 
 Every fault lives in a copy of the package, in a process of its own that is forked from one with torch and pymatgen loaded. A survivor
 stands with "to do" until a reason is written beside it; reasons are kept. Equivalent faults say so ("equivalent: ...") and do not count.
+A module whose code has changed since is tried anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -19,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from mutations import mutants
@@ -113,16 +118,28 @@ def score(entry: dict) -> dict:
     return {"tried": tried, "killed": len(entry["done"]) - len(entry["survivors"]), "equivalent": equivalent}
 
 
-def try_module(name: str, results: dict, folder: Path, sample: int, seed: int, until: float) -> None:
-    """Try the drawn faults of a module that were not tried yet, and write the results after each."""
+def numbered(source: str) -> Iterator[tuple[int, str, str]]:
+    """`mutants`, each under a name of its own: the second "1 -> 2" of a line ends in (2)."""
+    seen: Counter = Counter()
+    for line, change, code in mutants(source):
+        seen[line, change] += 1
+        yield line, change if seen[line, change] == 1 else f"{change} ({seen[line, change]})", code
+
+
+def try_module(name: str, results: dict, folder: Path, options: argparse.Namespace, until: float) -> None:
+    """Try the drawn faults of a module that were not tried yet, or those that survived, and write the results after each."""
     path = folder / "dtnet_core" / f"{name.replace('.', '/')}.py"
     source = path.read_text()
-    every = list(mutants(source))
-    random.Random(f"{seed} {name}").shuffle(every)
-    drawn = every[: sample or None]  # a larger sample holds a smaller one
+    code_is = hashlib.sha256(source.encode()).hexdigest()[:16]
+    every = list(numbered(source))
+    random.Random(f"{options.seed} {name}").shuffle(every)
+    drawn = every[: options.sample or None]  # a larger sample holds a smaller one
     entry = results["modules"].setdefault(name, {"done": [], "survivors": []})
-    reasons = {(s["line"], s["change"]): s["reason"] for s in entry["survivors"]}
-    todo = [m for m in drawn if f"{m[0]}: {m[1]}" not in entry["done"]]
+    reasons = {s["change"]: s["reason"] for s in entry["survivors"]}
+    if entry.setdefault("code", code_is) != code_is:
+        entry |= {"done": [], "survivors": [], "code": code_is}
+    alive = {f"{s['line']}: {s['change']}" for s in entry["survivors"] if not s["reason"].startswith("equivalent")}
+    todo = [m for m in every if f"{m[0]}: {m[1]}" in alive] if options.again else [m for m in drawn if f"{m[0]}: {m[1]}" not in entry["done"]]
     entry |= {"places": len(every), "tests": TESTS[name]}
     limit = None
     for line, change, code in todo:
@@ -138,12 +155,15 @@ def try_module(name: str, results: dict, folder: Path, sample: int, seed: int, u
             said, seconds = run_tests(folder, TESTS[name], limit)
         finally:
             path.write_text(source)
-        entry["done"].append(f"{line}: {change}")
-        if said == "passed":
-            entry["survivors"].append({"line": line, "change": change, "reason": reasons.get((line, change), "to do")})
+        if f"{line}: {change}" not in entry["done"]:
+            entry["done"].append(f"{line}: {change}")
+        others = [s for s in entry["survivors"] if (s["line"], s["change"]) != (line, change)]
+        found = [{"line": line, "change": change, "reason": reasons.get(change, "to do")}] if said == "passed" else []
+        entry["survivors"] = sorted([*others, *found], key=lambda s: (s["line"], s["change"]))
         entry |= score(entry)
         print(f"{name}:{line}: {change}: {said} ({seconds:.0f} s)", flush=True)
         write(results)
+    entry |= score(entry)
 
 
 def write(results: dict) -> None:
@@ -158,19 +178,22 @@ def main() -> None:
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=tuple(TESTS))
     parser.add_argument("--sample", type=int, default=15, help="faults of each module; 0: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="try those again that survived, but for equivalent ones, instead of new ones")
     parser.add_argument("--hours", type=float, default=24.0, help="no new fault is tried after so long")
     options = parser.parse_args()
     os.environ.pop("DTNET_DATA_DIR", None)
     command = "import json; from dtnet_core.base.results import provenance; print(json.dumps(provenance()))"
     about = json.loads(subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"modules": {}}
-    results |= {"command": f"python benchmarks/mutants.py --sample {options.sample} --seed {options.seed}", "seed": options.seed, **about}
+    if not options.again:
+        results |= {"command": f"python benchmarks/mutants.py --sample {options.sample} --seed {options.seed}", "seed": options.seed}
+    results |= about
     preload()
     until = time.monotonic() + 3600 * options.hours
     with tempfile.TemporaryDirectory() as folder:
         copy_of_package(Path(folder))
         for name in options.modules:
-            try_module(name, results, Path(folder), options.sample, options.seed, until)
+            try_module(name, results, Path(folder), options, until)
     write(results)
     print(results["total"])
 
