@@ -338,7 +338,7 @@ def test_dropout_uses_one_byte_of_a_word_for_each_number():
         torch.manual_seed(5)
         numbers = torch.empty(3, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)[: x.numel()].view(x.shape)
         assert layer.dropped == 77 and torch.equal(found, torch.where(numbers >= 77, x * (256 / 179), 0)) and torch.equal(after, torch.rand(1))
-    assert [Dropout(r).dropped for r in (0, 0.001, 0.2, 0.5, 0.9999)] == [0, 0, 51, 128, 255]
+    assert [Dropout(r).dropped for r in (0, 0.001, 0.2, 0.5, 0.7, 0.9999)] == [0, 0, 51, 128, 179, 255]
     torch.manual_seed(5)
     assert torch.equal(Dropout(0.0)(x), x) and torch.equal(Dropout(0.001)(x), x)
     before = torch.rand(1)

@@ -1,11 +1,22 @@
 """What may train for given test crystals: materials, formulas, near twins."""
 
 import numpy as np
+import pytest
+import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core.crystals.record import Record
-from dtnet_core.data.held_out import held_out, material_groups, near_twins, with_twin, without_relatives
+from dtnet_core.data import held_out as module
+from dtnet_core.data.held_out import (
+    TWIN_FEATURES,
+    held_out,
+    material_groups,
+    near_twins,
+    with_twin,
+    without_relatives,
+)
+from dtnet_core.features import Features
 from tests.conftest import CRYSTALS, random_rotation, turn
 
 
@@ -71,3 +82,27 @@ def test_near_twins_are_found_by_a_looser_rule_or_by_their_features(tmp_path):
     assert (1, 0) in twins and not any(3 in pair or 4 in pair for pair in twins)
     assert with_twin(np.array([0, 3]), np.array([1, 4]), twins).tolist() == [True, False]
     assert with_twin(np.array([1]), np.array([0]), np.array(twins)).tolist() == [True]
+
+
+TYPES = {"rocksalt": halite(5.64), "cesium": cesium_type(3.5), "blende": Structure.from_spacegroup(216, Lattice.cubic(6.1), ["Na", "Cl"], [[0, 0, 0], [0.25, 0.25, 0.25]]),
+         "other formula": CRYSTALS["cubic"]()}  # fmt: skip
+
+
+@pytest.mark.parametrize(("distance", "near"), [(0.0695, True), (-0.0695, True), (0.0705, False), (-0.0705, False)])
+def test_twins_by_features_end_at_seven_hundredths(monkeypatch, distance, near):
+    """Mean scalars of crystals, each channel in units of its deviation over all crystals; atoms are averaged first."""
+    values = np.array([0.0, 0.0, 9.0, 0.0])
+    for _ in range(60):
+        values[1] = values[0] + distance * values.std()
+    structures = list(TYPES.values())
+
+    def features(text, given, *_):
+        assert text == TWIN_FEATURES == "7net-0:1-5" and given == structures
+        found = []
+        for s, value in zip(given, values, strict=True):
+            scalars = torch.tensor([[value, 20 * value + 7]] * len(s), dtype=torch.float64) + torch.linspace(-1, 1, len(s))[:, None] * torch.tensor([1.0, 3])
+            found.append(Features(scalars, torch.zeros(len(s), 1, 3), torch.zeros(len(s), 1, 3, 3), torch.tensor([len(s)])))
+        return found
+
+    monkeypatch.setattr(module, "compute_features", features)
+    assert near_twins([record(name, s) for name, s in TYPES.items()], progress=False) == ([(1, 0)] if near else [])
