@@ -213,6 +213,21 @@ def test_two_programs_of_an_engine_must_agree(name, share, fits):
         engine.read(crystal, folder, texts, 4)
 
 
+@pytest.mark.parametrize("name", ["qe", "abinit"])
+def test_a_thousandth_itself_is_let_through(name):
+    folder, engine = OUTPUTS / "triclinic" / name, ENGINES[name]
+    texts = {stage: (folder / f"{stage}{engine.SUFFIX}").read_text() for stage in engine.STAGES}
+    crystal = abinit.read_structure((OUTPUTS / "triclinic/abinit/relax.abo").read_text())
+    other = "dynmat" if name == "qe" else "anaddb"
+    for value, fits in (("999.0", True), ("1001.0", True), ("998.9", False)):
+        changed = texts | {"response": re.sub(r"8\.50\d+", "1000.0", texts["response"]), other: re.sub(r"8\.50\d+", value, texts[other])}
+        if fits:
+            assert engine.read(crystal, folder, changed, 4)["eps_electronic"][2, 2] == 1000
+        else:
+            with pytest.raises(DFPTError, match=r"electronic tensors of .* differ"):
+                engine.read(crystal, folder, changed, 4)
+
+
 def test_k_points_must_fit_the_symmetry_that_the_program_found():
     folder = OUTPUTS / "triclinic/qe"
     texts = {stage: (folder / f"{stage}.out").read_text() for stage in qe.STAGES}
@@ -282,6 +297,8 @@ def test_judging_needs_numbers_and_knows_which_modes_are_polar():
     assert judge(loud) == []
     nonpolar = good() | {"gamma_frequencies_cm1": [0.0, 0.0, 0.0, 10.0, 20.0, 30.0], "infrared_strengths": [0.0] * 6, "acoustic_shift_cm1": 3.1}
     assert judge(nonpolar) == [] and judge(nonpolar | {"acoustic_shift_cm1": 3.2}) == ["acoustic-sum"]  # over the lowest optical one
+    slow = nonpolar | {"gamma_frequencies_cm1": [0.0, 0.0, 0.0, 2.0, 3.0, 4.0], "acoustic_shift_cm1": None}  # no shift, nothing to judge
+    assert judge(slow) == [] and judge(slow | {"acoustic_shift_cm1": 1.0}) == ["acoustic-sum"]
     monatomic = good() | {"gamma_frequencies_cm1": [0.0, 0.0, 0.0], "infrared_strengths": [0.0] * 3, "born_charges": [np.zeros((3, 3)).tolist()]}
     assert judge(monatomic) == []
 

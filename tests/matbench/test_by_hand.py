@@ -247,6 +247,9 @@ def test_a_fold_is_mixed_scored_and_summed_by_hand(monkeypatch):
         assert summary["learners"][name]["mean_mae"] == pytest.approx(abs(1.05 * t - 1) * typical)
         assert summary["learners"][name]["mean_mae_one_seed"] == pytest.approx((abs(t - 1) + abs(1.1 * t - 1)) / 2 * typical)
     assert summary["wall_s"] == 24.0
+    whole, summary = run(task, Settings("a:0", learners), progress=False)  # all folds, three seeds
+    assert sorted(whole.mbid) == sorted(n) and list(summary["weights"]) == list("01234") and len(summary["mae_by_seed"]) == 3
+    assert [f["n"] for f in summary["folds"]] == [8] * 5
 
 
 class Echo(Shallow):

@@ -1,6 +1,7 @@
 """Joint models and what ships, with made-up networks: who gets which crystals, seeds and labels, and what the records say."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,7 +112,7 @@ def test_members_differ_by_seed_and_features(task, monkeypatch, tmp_path):
     data, train, val, seed, shape, config, checkpoint, more = given(2, 1)
     assert torch.equal(data.scalars, task.of("b:1").scalars) and train is split["train"] and val is split["val"] and seed == 1002
     assert shape == DTNetConfig(CHANNELS, outputs=2, functionals=2, **RECIPE.options) and config is RECIPE.train and more == {"progress": False}
-    assert checkpoint.parent == tmp_path / "runs" and checkpoint.name.startswith("joint-seed2-1-") and given(2, 1)[6] == checkpoint
+    assert checkpoint.parent == tmp_path / "runs" and re.fullmatch(r"joint-seed2-1-[0-9a-f]{20}\.pt", checkpoint.name) and given(2, 1)[6] == checkpoint
     assert given(2, 2)[0] is task.data and [given(0, 2)[3], given(3, 0)[3]] == [2000, 3]
     labels = replace(task, data=replace(task.data, targets=task.data.targets + 1e-3))
     other = split | {"train": split["train"][1:]}
