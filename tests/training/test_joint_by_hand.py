@@ -70,7 +70,7 @@ def test_a_task_is_the_benchmark_then_what_else_may_train(task, tmp_path):
     assert {part: rows.tolist() for part, rows in task.split(3, "group").items()} != {part: rows.tolist() for part, rows in split.items()}
 
 
-def test_channels_of_each_encoder_are_found_again(task, made_up, tmp_path):
+def test_channels_of_each_encoder_are_found_again(task, made_up, monkeypatch):
     s, v, t = CHANNELS
     assert task.parts == {"a:0": (slice(0, s), slice(0, v), slice(0, t)), "b:1": (slice(s, 2 * s), slice(v, 2 * v), slice(t, 2 * t))}
     structure = task.records[0].structure
@@ -83,6 +83,9 @@ def test_channels_of_each_encoder_are_found_again(task, made_up, tmp_path):
         assert torch.equal(getattr(second, name), whole[..., n:])
         assert torch.equal(getattr(turned, name), torch.cat([whole[..., n:], whole[..., :n]], -1))
     assert second.channels == CHANNELS and torch.equal(second.targets, task.data.targets)
+    monkeypatch.setattr(joint, "compute_features", lambda text, given, bonds, cache, progress: asked.append((bonds, progress)) or made_up.features(text, given))
+    asked: list = []
+    assert joint.channels_of("a:0+b:1", structure) == task.parts and asked == [(False, False)] * 2  # atoms only, and quietly
     alone = made_up.features("b:1", [structure])[0]
     assert torch.equal(second.scalars[: len(structure)], alone.scalars)
     with pytest.raises(ValueError, match="c:2, d:3: not among the encoded features, which are a:0, b:1"):
@@ -176,7 +179,7 @@ def test_records_of_a_run_by_hand(task, monkeypatch, tmp_path):
         assert run["best_epoch"] == [10, 11, 12] and run["validation_loss"] == [1.0, 2.0, 3.0] and run["members"] == list(RECIPE.members)
         assert run["parameters"] == 3 * sum(p.numel() for p in one.parameters())
         assert [run[f"n_{part}"] for part in ("train", "val", "test")] == [len(split[part]) for part in ("train", "val", "test")]
-        assert (run["model"], run["split"], run["profile"], run["data_sha256"]) == ("DTNet-joint", "record", "full", "sum of full") and run["wall_s"] >= 0
+        assert (run["model"], run["split"], run["profile"], run["data_sha256"]) == ("DTNet-joint", "record", "full", "sum of full") and 0 <= run["wall_s"] < 1000
         assert run["command"] == "dtnet train joint --recipe small --split record --profile full --seeds 1" and run["settings"] == plain(asdict(RECIPE))
     assert joint.run_joint("small", [0, 1], results=results, cache_dir=tmp_path / "cache", progress=False) == runs[3:] + runs[:3] and len(calls) == 6
     stored = [r for r in load_results(results) if (r["seed"], r["target"]) != (0, "ionic")]
