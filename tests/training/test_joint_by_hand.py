@@ -92,7 +92,7 @@ def test_channels_of_each_encoder_are_found_again(task, made_up, monkeypatch):
         task.of("c:2+a:0+d:3")
 
 
-def test_what_was_found_once_is_kept_for_these_records_only(task, tmp_path):
+def test_what_was_found_once_is_kept_for_these_records_only(task, monkeypatch, tmp_path):
     calls, records = [], task.records[:5]
     found = lambda rows, name="x": joint._stored(name, rows, tmp_path / "kept", lambda: calls.append(1) or np.arange(len(rows)))  # noqa: E731
     assert found(records).tolist() == found(records).tolist() == [0, 1, 2, 3, 4] and len(calls) == 1
@@ -100,6 +100,9 @@ def test_what_was_found_once_is_kept_for_these_records_only(task, tmp_path):
         assert len(found(rows)) == len(rows) and len(calls) == 2 + k
     found(records, "y")
     assert len(calls) == 5 and found(records).dtype == int
+    monkeypatch.setattr(joint, "near_twins", lambda *given: calls.append(given) or [(3, 1), (4, 0)])
+    assert task.twins(tmp_path / "kept").tolist() == task.twins(tmp_path / "kept").tolist() == [[3, 1], [4, 0]]
+    assert calls[5:] == [(task.records, tmp_path / "kept", False)]
 
 
 def test_members_differ_by_seed_and_features(task, monkeypatch, tmp_path):
