@@ -84,6 +84,14 @@ def test_near_twins_are_found_by_a_looser_rule_or_by_their_features(tmp_path):
     assert with_twin(np.array([1]), np.array([0]), np.array(twins)).tolist() == [True]
 
 
+def test_twins_count_when_one_is_on_each_side():
+    rows, others = np.array([0, 3, 8]), np.array([2, 9])
+    assert with_twin(rows, others, [(0, 3), (1, 0), (5, 2), (9, 2)]).tolist() == [False] * 3  # both on one side, or on none
+    for pair in ((2, 3), (3, 2)):
+        assert with_twin(rows, others, [(0, 3), pair]).tolist() == [False, True, False]
+    assert with_twin(rows, others, np.zeros((0, 2), dtype=int)).tolist() == [False] * 3
+
+
 TYPES = {"rocksalt": halite(5.64), "cesium": cesium_type(3.5), "blende": Structure.from_spacegroup(216, Lattice.cubic(6.1), ["Na", "Cl"], [[0, 0, 0], [0.25, 0.25, 0.25]]),
          "other formula": CRYSTALS["cubic"]()}  # fmt: skip
 
