@@ -157,3 +157,10 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
             write_atomic(target, drawn.getvalue())
         written.append(target)
     return tuple(written)
+
+
+def kept(drawn: Figure, name: str, folder: str | Path | None = None) -> Figure:
+    """The figure itself; with a folder it is saved there first."""
+    if folder is not None:
+        save(drawn, Path(folder) / name)
+    return drawn
