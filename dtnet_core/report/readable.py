@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -36,8 +37,22 @@ WORDS = {
 """What the keys of results are called in a table."""
 
 
+class Table(Styler):
+    """A styled table whose text form is the plain one."""
+
+    digits = 2
+
+    def __repr__(self) -> str:
+        return self.data.to_string(float_format=f"{{:.{self.digits}f}}".format, na_rep="–")
+
+
+def matrix(tensor: np.ndarray, digits: int = 2) -> str:
+    """A tensor [3, 3] as three lines of text, without signs on zeros."""
+    return "\n".join("  ".join(f"{value + 0.0:8.{digits}f}" for value in row) for row in np.round(np.asarray(tensor, float), digits))
+
+
 def readable(table: pd.DataFrame | Mapping | Sequence, caption: str, digits: int = 2, rows: int | None = 10, index: bool = False,
-             lowest: Sequence[str] = ()) -> Styler:  # fmt: skip
+             lowest: Sequence[str] = ()) -> Table:  # fmt: skip
     """A table as a reader wants it.
 
     Parameters
@@ -56,7 +71,7 @@ def readable(table: pd.DataFrame | Mapping | Sequence, caption: str, digits: int
 
     Returns
     -------
-    Styler
+    Table
         With the same ids each time it is made.
     """
     table = pd.DataFrame(table)
@@ -67,4 +82,6 @@ def readable(table: pd.DataFrame | Mapping | Sequence, caption: str, digits: int
     styled = styled.set_table_styles([{"selector": "caption", "props": "text-align: left; font-weight: bold; padding-bottom: 0.4em"}])
     if lowest:
         styled = styled.highlight_min([WORDS.get(name, name) for name in lowest], props="font-weight: bold")
+    styled.__class__ = Table
+    styled.digits = digits
     return styled if index else styled.hide(axis="index")

@@ -83,7 +83,7 @@ def _numbers(*rows: np.ndarray) -> str:
 
 def _short(value: float) -> str:
     """Four digits, always with a point; what is nothing but rounding is zero."""
-    return f"{0.0 if abs(value) < 1e-9 else float(value):#.4g}"
+    return f"{0.0 if abs(value) < 1e-5 else float(value):#.4g}"
 
 
 def _plain(text: str) -> str:
