@@ -55,6 +55,7 @@ def test_a_figure_says_what_it_draws():
         right.scatter([1, 2, 3], values, c=values)
         right.bar(["a", "b", "c"], values)
         right.imshow([values, values])
+        right.contour([values, values[::-1]])
         plt.close(figure)
         return describe(figure)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PathCollection
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 
 
@@ -53,9 +54,12 @@ def _marks(ax: Axes) -> Iterator[str]:
 
 
 def _coloured(mark: Collection) -> str:
-    """Points, and what a map of colours fills."""
+    """Points, contour lines, and what a map of colours fills."""
     array = mark.get_array()
     colours = [] if array is None else [_filled(array)]
+    if isinstance(mark, ContourSet):  # how many corners a line has is the machine's affair
+        lines = np.concatenate([path.vertices for path in mark.get_paths() if len(path.vertices)])
+        return "contours " + _numbers(*lines.T).partition(": ")[2]
     if isinstance(mark, PathCollection):
         return "points " + _numbers(*_filled(mark.get_offsets()).T, *colours)
     return "colours " + _numbers(*colours)
