@@ -23,7 +23,7 @@ test: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env $(NOTEBOOKS)
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval.cfg $(NOTEBOOKS)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import sys
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
@@ -147,12 +148,10 @@ def text_of(path: str | os.PathLike) -> str:
     return decoded(payload(path), path)
 
 
-def show_refusals_in_one_line() -> None:
-    """In a notebook, show the refusal of a file as its one line, without a traceback; the cell fails all the same. Elsewhere nothing."""
-    from IPython import get_ipython
-
-    if (shell := get_ipython()) is not None:
-        shell.set_custom_exc((ReadError,), _one_line)
+def show_refusals_in_one_line(*others: type[Exception]) -> None:
+    """In a notebook, show the refusal of a file (and errors of `others`) as one line, without a traceback; the cell fails all the same. Elsewhere nothing."""
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
+        shell.set_custom_exc((ReadError, *others), _one_line)
 
 
 def _one_line(shell, kind, error, trace, tb_offset=None) -> list[str]:

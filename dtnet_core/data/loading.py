@@ -15,54 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from ..base.files import DataFileError, payload, read_json, write_json_gz
-from ..base.paths import DATA
+from ..base.profiles import DATA_DIR_VARIABLE, FILES, resolve_data_dir
 from ..crystals.record import TARGETS, Record, record_from_dict, record_to_dict
 from ..crystals.structures import crystal_key
 from .cleaning import clean
 
-DATA_DIR_VARIABLE = "DTNET_DATA_DIR"
 _OLD_COMMAND = "python -m dtnet_core.dfpt"
-_FILES = {"mini": "open_dfpt", "full": "mp_tensors"}
 _DOWNLOADS = {"mp_tensors": "", "screening_pool": " --screening-pool"}  # option of `dtnet download`
-
-
-def resolve_data_dir(profile: str = "full", data_dir: str | os.PathLike | None = None) -> Path:
-    """The folder with the data files of a profile.
-
-    Parameters
-    ----------
-    profile : {"mini", "full"}
-    data_dir : path, optional
-        Overrides the profile's own place (for "full": the environment variable DTNET_DATA_DIR). A folder with
-        a ``data`` subfolder may be given instead of that subfolder.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the folder is not there, or the variable is not set.
-    ValueError
-        For an unknown profile.
-    """
-    if profile not in _FILES:
-        raise ValueError(
-            f"profile is {profile!r}; choose 'mini' (in the kit) or 'full' (needs {DATA_DIR_VARIABLE})"
-        )
-    if data_dir is None and profile == "mini":
-        return DATA
-    named = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
-    if not named:
-        raise FileNotFoundError(
-            f"profile 'full' reads the folder named by the environment variable {DATA_DIR_VARIABLE}, which "
-            "is not set. Set it, fill a folder with `dtnet download FOLDER`, or use profile "
-            "'mini'"
-        )
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"data folder {folder} does not exist; correct {DATA_DIR_VARIABLE} or data_dir"
-        )
-    inner = folder / "data"
-    return inner if inner.is_dir() and not any(folder.glob("*.json.gz")) else folder
 
 
 def load_records(
@@ -86,7 +45,7 @@ def load_records(
         When the file is damaged or a record does not follow the schema.
     """
     folder = resolve_data_dir(profile, data_dir)
-    name = name or _FILES[profile]
+    name = name or FILES[profile]
     path = folder / f"{name}.json.gz"
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in folder.glob("*.json.gz"))) or "no data files"

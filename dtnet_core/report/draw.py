@@ -17,6 +17,7 @@ from .tables import headline, layers_with_and_without_pretraining
 
 FRONT = "MgI2-cdi2"
 """The crystal of the front page: layered, so that its tensor is no sphere."""
+_QUANTITY = {"figure of merit": r"$E_g\varepsilon$ (eV)", "anisotropy": r"$\lambda_{max} / \lambda_{min}$"}
 
 
 def baseline_figures(stored: list[dict], paper: dict) -> dict:
@@ -74,6 +75,7 @@ def screening_figures(stored: list[dict]) -> dict:
         drawn |= {"screening_gap_maps": figures.gap_maps(merit["densities"]), "screening_pareto": figures.pareto(gaps, eps, merit["front"])}
     if rankings and os.environ.get(DATA_DIR_VARIABLE):
         pool = {r.id: r.structure for r in load_records("full", "screening_pool")}
-        shown = [b for r in rankings.values() for b in r["best"][:3]]
-        drawn["screening_candidates"] = figures.crystals([pool[b["id"]] for b in shown], [f"{latexify(b['formula'])}, {b['value']:.1f} ± {b['deviation']:.1f}" for b in shown])
+        shown = [(_QUANTITY[task], b) for task, r in rankings.items() for b in r["best"][:3]]
+        titles = [f"{latexify(b['formula'])}\n{quantity} = {b['value']:.1f} ± {b['deviation']:.1f}" for quantity, b in shown]
+        drawn["screening_candidates"] = figures.crystals([pool[b["id"]] for _, b in shown], titles)
     return drawn

@@ -117,7 +117,11 @@ def test_layer_ablation():
     assert reference.get_ydata()[0] == 1.911 and len(fig.axes[0].collections) == 1
     other = [dict(r, encoder="7net-l3i5", layer=str(r["layer"])) for r in LAYERS]
     two = f.layer_ablation([*LAYERS, *other, dict(LAYERS[0], layer="0-5")])
-    assert [len(line.get_xdata()) for line in two.axes[0].lines] == [3, 3]
+    curves = [line.get_xydata() for line in two.axes[0].lines]
+    assert [len(c) for c in curves if len(c) > 1] == [3, 3]
+    all_layers = [c for c in curves if len(c) == 1 and c[0, 1] == LAYERS[0]["mae_ten"]]
+    assert all_layers and all_layers[0][0, 0] == 4.5  # apart from the single layers, 1 to 3
+    assert [t.get_text() for t in two.axes[0].get_xticklabels()] == ["1", "2", "3", "0-5"]
     assert [t.get_text() for t in two.legends[0].get_texts()] == ["7net-0", "7net-l3i5"]
     with pytest.raises(ValueError, match="single layers"):
         f.layer_ablation([dict(LAYERS[0], layer="1,2")])

@@ -17,7 +17,7 @@ from .models import layer_ablation, learning_curve, parity, system_bars
 from .screening import checked, crystals, gap_maps, pareto, retrospective_curves, values_by_round
 from .search import reliability, road_changes, search_trials
 from .tensor import tensor_glyph
-from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, letter_panels, save, style
+from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, kept, letter_panels, save, style
 
 __all__ = [
     "METRIC_LABELS",
@@ -36,6 +36,7 @@ __all__ = [
     "errors_by_n",
     "front_page",
     "gap_maps",
+    "kept",
     "layer_ablation",
     "leaderboard_bars",
     "learning_curve",

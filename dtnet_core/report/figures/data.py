@@ -168,7 +168,7 @@ def _element_legend(fig: Figure, ax, colours, with_unsupported: bool) -> None:
     bar = ax.inset_axes([3 / 18, 1 - 1.0 / 9.7, 8 / 18, 0.32 / 9.7])
     fig.colorbar(colours, cax=bar, orientation="horizontal", format="%g")
     bar.set_title("crystals that hold the element", fontsize=7)
-    keys = [("white", None, "supported, in no crystal")] + [
+    keys = [("white", None, "supported, in no crystal" if with_unsupported else "in no crystal")] + [
         ("white", "//////", "not supported")
     ] * with_unsupported
     for index, (face, hatch, label) in enumerate(keys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -51,8 +52,8 @@ def layer_ablation(
     Parameters
     ----------
     results : sequence of records
-        Of `data/results/tensors.json`; those of several layers at once are left out. One curve for each
-        target, model and encoder.
+        Of `data/results/tensors.json`. One curve for each target, model and encoder; what several layers of an encoder give together
+        ("0-5") stands apart, behind the single ones.
     metrics : sequence of str
         One panel each.
     paper : mapping, optional
@@ -67,6 +68,8 @@ def layer_ablation(
     table = results_table(single, (*_LABEL_KEYS, "layer"), metrics).assign(
         layer=lambda t: t["layer"].astype(int)
     )
+    several = [r for r in results if re.fullmatch(r"\d+-\d+", str(r.get("layer")))]
+    together = results_table(several, (*_LABEL_KEYS, "layer"), metrics) if several else None
     varying = [key for key in _LABEL_KEYS if table[key].nunique() > 1]
     fig, axes = plt.subplots(1, len(metrics), figsize=(2.6 * len(metrics) + 0.3, 2.4), squeeze=False)
     for ax, metric in zip(axes[0], metrics, strict=True):
@@ -78,12 +81,15 @@ def layer_ablation(
                 rows.layer, rows[metric] - spread, rows[metric] + spread, color=colour, alpha=0.2, lw=0
             )
             ax.plot(rows.layer, rows[metric], "o-", color=colour, label=label)
+            if together is not None:
+                own = together[(together[list(_LABEL_KEYS)] == [names[key] for key in _LABEL_KEYS]).all(axis=1)]
+                if len(own):
+                    ax.errorbar([table.layer.max() + 1.5] * len(own), own[metric], own[f"{metric}_std"].fillna(0), fmt="D", color=colour, capsize=2)
         if paper is not None and metric == "mae_ten" and table["target"].nunique() == 1:
             value = paper["mae_ten"][table["target"].iloc[0]]["all"]["DTNet"]["mean"]
             ax.axhline(value, color=MUTED, linestyle="--", linewidth=0.8, label="paper, PFP layer 4")
-        ax.set(
-            xlabel="encoder layer", ylabel=METRIC_LABELS.get(metric, metric), xticks=sorted(set(table.layer))
-        )
+        ticks = {int(layer): str(layer) for layer in sorted(set(table.layer))} | ({table.layer.max() + 1.5: "/".join(sorted(set(together.layer)))} if several else {})
+        ax.set(xlabel="encoder layer", ylabel=METRIC_LABELS.get(metric, metric), xticks=[*ticks], xticklabels=ticks.values())
         ax.margins(x=0.08)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if len(labels) > 1:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ...base.files import write_atomic
+from .describe import Drawn
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Figure widths in inches: one column (89 mm) and the full width (183 mm) of a page."""
@@ -91,22 +92,24 @@ def style() -> Iterator[None]:
 
 
 def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator of the plot functions: draw under `style`, and hand out a figure that pyplot does not hold.
+    """Decorator of the plot functions: draw under `style`, and hand out a figure that pyplot does not hold and that can say what it shows.
 
     A notebook then shows the figure once, where it is returned, and no figure outlives its use.
     """
 
     @functools.wraps(draw)
-    def drawn(*args, **kwargs) -> Figure:
+    def styled(*args, **kwargs) -> Figure:
         before = set(plt.get_fignums())
         try:
             with style():
-                return draw(*args, **kwargs)
+                drawn = draw(*args, **kwargs)
+                drawn.__class__ = Drawn
+                return drawn
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
 
-    return drawn
+    return styled
 
 
 def letter_panels(axes: Sequence[Axes]) -> None:
@@ -154,3 +157,10 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
             write_atomic(target, drawn.getvalue())
         written.append(target)
     return tuple(written)
+
+
+def kept(drawn: Figure, name: str, folder: str | Path | None = None) -> Figure:
+    """The figure itself; with a folder it is saved there first."""
+    if folder is not None:
+        save(drawn, Path(folder) / name)
+    return drawn
