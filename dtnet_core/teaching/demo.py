@@ -118,7 +118,7 @@ def _ensemble(target: str) -> Ensemble:
 @lru_cache(maxsize=1)
 def examples() -> dict[str, Record]:
     """Crystals to pick from, by a name to show: those of the kit's own DFPT set."""
-    names = {f"{r.formula} ({r.id.rsplit('-', 1)[1]})": r for r in load_clean("mini")[0]}
+    names = {f"{r.formula} ({r.id.rsplit('-', 1)[1]} type)": r for r in load_clean("mini")[0]}
     return dict(sorted(names.items()))
 
 
@@ -151,8 +151,9 @@ def as_html(shown: Answer) -> str:
     if has_tensor(shown):
         low, _, high = np.linalg.eigvalsh(shown.tensor)
         lines += [
-            f"<p>The {shown.target} dielectric constant is <b>{shown.constant:.2f} ± {shown.half_width:.2f}</b> (68 % interval; 90 %: ± {shown.wide:.2f}).",
-            f"Along its principal axes it goes from {low:.2f} to {high:.2f}.</p>",
+            f"<p>The {shown.target} dielectric constant is <b>{_short(shown.constant)} ± {_short(shown.half_width)}</b>",
+            f"(this range holds the true constant of 68 % of crystals; ± {_short(shown.wide)} holds that of 90 %).</p>",
+            f"<p>Along the principal axes it goes from {_short(low)} to {_short(high)}.</p>",
             "<p>The tensor, in the <i>x, y, z</i> of your structure:</p>", _matrix(shown.tensor),
         ]  # fmt: skip
     else:
@@ -162,6 +163,10 @@ def as_html(shown: Answer) -> str:
     if shown.notes:
         lines.append("<p>Please note:</p><ul>" + "".join(f"<li>{escape(note)}</li>" for note in shown.notes) + "</ul>")
     return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _matrix(tensor: np.ndarray) -> str:

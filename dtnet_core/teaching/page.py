@@ -30,14 +30,15 @@ class Page(ipywidgets.VBox):
         self.upload = ipywidgets.FileUpload(description="Upload a crystal", multiple=False, layout={"width": "12em"})
         self.pick = ipywidgets.Dropdown(options=["", *demo.examples()], description="or pick one")
         self.target = ipywidgets.ToggleButtons(options=TARGETS, value="total", description="tensor")
-        self.status, self.words = ipywidgets.HTML(), ipywidgets.HTML()
-        self.picture = ipywidgets.Image(format="png", layout={"display": "none", "width": "620px"})
+        self.status, self.words = ipywidgets.HTML(), ipywidgets.HTML(layout={"width": "24em", "margin": "0 2em 0 0"})
+        self.picture = ipywidgets.Image(format="png", layout={"display": "none", "width": "520px", "object_fit": "contain"})
         self._shown: demo.Upload | None = None
         self.upload.observe(lambda _: self._take_upload(), "value")
         self.pick.observe(lambda _: self._take_pick(), "value")
         self.target.observe(lambda _: self._answer(), "value")
         asking = ipywidgets.HBox([self.upload, self.pick])
-        super().__init__([ipywidgets.HTML(_WELCOME), asking, self.target, self.status, self.words, self.picture])
+        answering = ipywidgets.HBox([self.words, self.picture], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
+        super().__init__([ipywidgets.HTML(_WELCOME), asking, self.target, self.status, answering])
 
     def _take_upload(self) -> None:
         if not self.upload.value:
