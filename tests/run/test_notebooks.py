@@ -9,6 +9,8 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from dtnet_core.run.batch import refresh_notebook
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 
 
@@ -23,6 +25,16 @@ def test_stored_notebook_is_whole_and_of_no_machine(path):
     assert outputs and not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert not [c for c in cells if {"execution", "papermill"} & set(c["metadata"])], "timestamps: make refresh"
     assert not re.search(r"/(home|root|tmp|Users)/\w", text)
+
+
+def test_a_refreshed_notebook_keeps_still_outputs_only(tmp_path):
+    """A widget is dead without its kernel, a warning is for the one who waits."""
+    code = "import sys\nimport ipywidgets\nfrom IPython.display import display\nprint('w', file=sys.stderr)\ndisplay(3)\ndisplay(ipywidgets.IntSlider())"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbformat.write(book, tmp_path / "n.ipynb")
+    refresh_notebook(tmp_path / "n.ipynb")
+    stored = nbformat.read(tmp_path / "n.ipynb", 4)
+    assert [o["data"]["text/plain"] for o in stored.cells[0].outputs] == ["3"] and "widgets" not in stored.metadata
 
 
 def test_a_refused_file_is_one_line_in_a_notebook(tmp_path):

@@ -45,7 +45,7 @@ def crystal_and_surface(structure: Structure, tensor: np.ndarray, title: str = "
     size : float, optional
         Radius that the frame of the surface has room for; default: the largest radius.
     """
-    fig = plt.figure(figsize=(TWO_COLUMNS * 0.6, 2.5))
+    fig = plt.figure(figsize=(TWO_COLUMNS * 0.7, 3.0))
     _draw_pair(fig, 2, 1, structure, np.asarray(tensor, float), title, size)
     return fig
 

@@ -16,18 +16,19 @@ def demo(
 ) -> None:
     """Serve a page that takes a crystal and shows its dielectric tensor. Stop it with Ctrl-C.
 
-    Each visitor has a process of about 1 GB, which ends ten minutes after the last sign of life. Uploads are not kept.
+    Each visitor has a process of about 1 GB, which ends after ten minutes without use. Uploads are not kept.
     """
     from ...base.paths import ROOT
 
     notebook = ROOT / "notebooks" / "demo.ipynb"
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook} is missing: the page is part of a checkout of the kit, not of its wheel")
+    from traitlets.config import Config
     from voila.app import Voila
 
     print(f"the page will be at http://{address}:{port}/ ; stop it with Ctrl-C", flush=True)
-    Voila.launch_instance([
-        str(notebook), f"--Voila.ip={address}", f"--port={port}", f"--Voila.open_browser={browser}",
-        f"--Voila.tornado_settings={{'websocket_max_message_size': {_MESSAGE}}}",
-        "--MappingKernelManager.cull_interval=60", "--MappingKernelManager.cull_idle_timeout=600", "--MappingKernelManager.cull_connected=True",
-    ])  # fmt: skip
+    Voila.launch_instance([str(notebook)], config=Config({
+        "Voila": {"ip": address, "port": port, "open_browser": browser, "tornado_settings": {"websocket_max_message_size": _MESSAGE}},
+        "VoilaConfiguration": {"show_tracebacks": False},  # a visitor sees no code and no paths
+        "MappingKernelManager": {"cull_interval": 60, "cull_idle_timeout": 600, "cull_connected": True},
+    }))  # fmt: skip
