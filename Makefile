@@ -1,4 +1,4 @@
-# make reproduce | test | lab | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
+# make reproduce | test | lab | demo | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab bench mutants refresh baselines figures wheel clean
+.PHONY: reproduce test lab demo bench mutants refresh baselines figures wheel clean
 
 reproduce: $(READY)
 	$(BIN)/dtnet notebooks run --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
@@ -27,6 +27,12 @@ test: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+# A page that takes a crystal and shows its tensor; for this machine only, unless ADDRESS says otherwise.
+ADDRESS ?= 127.0.0.1
+PORT ?= 8866
+demo: $(READY)
+	$(BIN)/dtnet demo --address $(ADDRESS) --port $(PORT)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py

@@ -3,7 +3,7 @@
 The core, to be read in this order: `encoder` (crystal -> equivariant features), `features`, `readout` (features -> tensor,
 with its `layers` and `links`), `metrics` (tensors -> errors), `ensemble` (trained networks, tensors with intervals;
 `judge` doubts them, `checkpoint` keeps them). Around it: `crystals`, `potentials`, `data`, `training`; the paper's chapters `baselines`,
-`matbench`, `screening`, `dfpt`; `report` (tables and figures), `run` (notebooks in batch, the command line), and `base`.
+`matbench`, `screening`, `dfpt`; `report` (tables and figures), `run` (notebooks in batch, the command line), `teaching`, and `base`.
 """
 
 from importlib import import_module

@@ -68,6 +68,25 @@ def cell_rotations(structure: Structure, primitive: bool = True) -> np.ndarray:
     return columns @ np.unique(dataset.rotations, axis=0) @ np.linalg.inv(columns)
 
 
+def turned(structure: Structure, rotation: np.ndarray) -> Structure:
+    """The same crystal in another orientation; its tensor T becomes R T R^t.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    rotation : array, [3, 3]
+        Orthogonal matrix R: a rotation, a reflection or both.
+
+    Returns
+    -------
+    pymatgen Structure
+        Cell and atoms at R r.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    return Structure(Lattice(structure.lattice.matrix @ np.asarray(rotation).T), structure.species_and_occu, structure.frac_coords)
+
+
 def tensor_violations(record: Record, primitive: bool = True) -> dict[str, float]:
     """Largest change of each tensor under its structure's point group, over the tensor's largest element.
 

@@ -22,6 +22,7 @@ from ..base.files import locked, write_atomic
 
 _ENTRY = ("notebook", "parameters", "over")
 _UNSTABLE = ("execution", "papermill", "widgets")
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def run_notebook(notebook: str | Path, output: str | Path, parameters: Mapping[str, object]) -> dict:
@@ -202,7 +203,7 @@ def refresh_notebook(notebook: str | Path) -> None:
     for part in (content, *content.cells):
         for key in _UNSTABLE:
             part.metadata.pop(key, None)
-    for cell in content.cells:  # progress bars and warnings are for the one who waits, not for the stored copy
+    for cell in content.cells:  # progress bars and warnings are for the one who waits; what needs a kernel is dead in the stored copy
         if "outputs" in cell:
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and _WIDGET not in o.get("data", {})]
     write_atomic(path, nbformat.writes(content) + "\n")

@@ -230,3 +230,38 @@ def test_the_blind_test_is_drawn_from_its_record():
     assert [ax.get_title() for ax in fig.axes[:2]] == ["default: median error 2.0 %", "best: median error 2.0 %"]
     (mesh,) = fig.axes[0].collections
     assert mesh.get_array().compressed().sum() == 3
+
+
+def test_field_and_displacement():
+    fig = f.field_and_displacement(np.diag([8.0, 5.0, 3.0]))
+    shapes, angle = fig.axes
+    circle, ellipse = (np.array(line.get_data()) for line in shapes.lines[:2])
+    np.testing.assert_allclose(np.linalg.norm(circle, axis=0), np.linalg.norm(circle[:, 0]))
+    np.testing.assert_allclose(ellipse, np.diag([8.0, 3.0]) @ circle / np.linalg.norm(circle[:, 0]), atol=1e-9)
+    degrees, between = angle.lines[0].get_data()
+    np.testing.assert_allclose(np.tan(np.radians(between.max())), 5 / (2 * np.sqrt(24)), rtol=1e-3)
+    assert between[0] == pytest.approx(0, abs=1e-5) and between[-1] == pytest.approx(0, abs=1e-5) and degrees[-1] == 90
+
+
+def test_mode_sums_and_turning_errors():
+    fig = f.mode_sums(([1, 2, 30], [1.1, 2.1, 31]), ([1.5, 2, 3], [1.5, 2, 3]), {"MgO": 1})
+    np.testing.assert_allclose(fig.axes[0].lines[1].get_data(), [[1, 2, 30], [1.1, 2.1, 31]])
+    assert "MgO" in texts(fig) and "3 crystals" in [ax.get_title(loc="right") for ax in fig.axes] and letters(fig) == ["a", "b"]
+    fig = f.turning_errors([10, 20], {"one": np.array([1e-7, 0.0]), "other": np.array([0.1, 0.2])})
+    np.testing.assert_allclose([line.get_ydata() for line in fig.axes[0].lines], [[1e-7, 1e-9], [0.1, 0.2]])
+
+
+def test_symmetry_patterns_show_numbers_and_dots():
+    fig = f.symmetry_patterns({"cubic": 6.5 * np.eye(3), "other": np.diag([1.0, 1.0, 2.0])}, columns=2)
+    assert [t.get_text() for t in fig.axes[0].texts] == ["6.50", "·", "·", "·", "6.50", "·", "·", "·", "6.50"]
+    colours = [patch.get_facecolor() for patch in fig.axes[1].patches]
+    assert colours[0] == colours[4] != colours[8]
+
+
+def test_signed_surfaces_and_a_crystal_beside_its_surface():
+    fig = f.signed_surfaces({"raises": np.diag([0.0, 0, 1]), "both": np.diag([-1.0, -1, 2])})
+    assert [ax.get_title() for ax in fig.axes] == ["raises", "both"] and any("-1.00" in text for text in texts(fig))
+    orange = [{bool(red > blue) for red, _, blue, _ in ax.collections[0].get_facecolor()} for ax in fig.axes]
+    assert orange == [{False}, {False, True}]
+    fig = f.crystal_and_surface(RUTILE, np.diag([7.0, 7.0, 8.0]), "rutile")
+    assert fig.axes[0].get_title() == "rutile" and any("8.00" in text for text in texts(fig))

@@ -82,7 +82,7 @@ def test_a_stored_command_says_what_its_record_says(understood):
 def test_every_printed_command_is_understood(understood):
     found = []
     for name in DOCUMENTS:
-        text = (ROOT / name).read_text().replace("\\\n", " ").replace("$(HOURS)", "0.04").replace("$(PROFILE)", "mini")
+        text = (ROOT / name).read_text().replace("\\\n", " ").replace("$(HOURS)", "0.04").replace("$(PROFILE)", "mini").replace("$(ADDRESS)", "127.0.0.1").replace("$(PORT)", "8866")
         found += re.findall(r"^(?:#? *|\t\$\(BIN\)/|\.venv/bin/)(dtnet [a-z][^#\n]*)", text, re.MULTILINE)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cell in json.loads(path.read_text())["cells"]:
@@ -180,7 +180,7 @@ print([name for name in {heavy} if name in sys.modules])
     lines = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[-1] == "[]"
     assert 10 < len(lines) - 1 <= 25
-    for name in ("predict", "download", "train", "matbench", "baselines", "screen", "dfpt", "notebooks", "results"):
+    for name in ("predict", "demo", "download", "train", "matbench", "baselines", "screen", "dfpt", "notebooks", "results"):
         assert any(name in line for line in lines)
 
 

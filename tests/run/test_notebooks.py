@@ -9,6 +9,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from dtnet_core.run.batch import refresh_notebook
 from dtnet_core.run.comparison import MOST_IGNORED
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
@@ -63,6 +64,16 @@ def test_a_wrong_parameter_ends_a_notebook_in_one_line(stem, wrong, said):
         NotebookClient(book, kernel_name="python3").execute()
     (output,) = [o for o in check.outputs if o["output_type"] == "error"]
     assert len(output["traceback"]) == 1 and output["traceback"][0].startswith(f"ParameterError: {said}") and "\n" not in output["traceback"][0]
+
+
+def test_a_refreshed_notebook_keeps_still_outputs_only(tmp_path):
+    """A widget is dead without its kernel, a warning is for the one who waits."""
+    code = "import sys\nimport ipywidgets\nfrom IPython.display import display\nprint('w', file=sys.stderr)\ndisplay(3)\ndisplay(ipywidgets.IntSlider())"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbformat.write(book, tmp_path / "n.ipynb")
+    refresh_notebook(tmp_path / "n.ipynb")
+    stored = nbformat.read(tmp_path / "n.ipynb", 4)
+    assert [o["data"]["text/plain"] for o in stored.cells[0].outputs] == ["3"] and "widgets" not in stored.metadata
 
 
 def test_a_refused_file_is_one_line_in_a_notebook(tmp_path):

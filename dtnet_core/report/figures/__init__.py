@@ -11,11 +11,12 @@ from .blind import blind_maps
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
-from .front import front_page
+from .front import crystal_and_surface, front_page
 from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
 from .screening import checked, crystals, gap_maps, pareto, retrospective_curves, values_by_round
 from .search import reliability, road_changes, search_trials
+from .teaching import field_and_displacement, mode_sums, signed_surfaces, symmetry_patterns, turning_errors
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, kept, letter_panels, save, style
 
@@ -26,6 +27,7 @@ __all__ = [
     "against_paper",
     "blind_maps",
     "checked",
+    "crystal_and_surface",
     "crystal_system_counts",
     "crystals",
     "data_efficiency",
@@ -34,6 +36,7 @@ __all__ = [
     "electronic_ionic_map",
     "element_counts",
     "errors_by_n",
+    "field_and_displacement",
     "front_page",
     "gap_maps",
     "kept",
@@ -42,6 +45,7 @@ __all__ = [
     "learning_curve",
     "letter_panels",
     "measured_parity",
+    "mode_sums",
     "pareto",
     "parity",
     "parity_of_n",
@@ -51,10 +55,13 @@ __all__ = [
     "save",
     "scaling",
     "search_trials",
+    "signed_surfaces",
     "style",
+    "symmetry_patterns",
     "system_bars",
     "table2_dots",
     "tensor_glyph",
     "training_cost",
+    "turning_errors",
     "values_by_round",
 ]

@@ -1,12 +1,13 @@
-"""The picture of the front page: a crystal, its dielectric tensor as a surface, and both turned."""
+"""A crystal beside the surface of its dielectric tensor: once, or as given and turned (the picture of the front page)."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 
+from ...crystals.frames import turned
 from .screening import draw_cell
 from .tensor import draw_glyph, sphere
 from .theme import SEQUENTIAL, TWO_COLUMNS, figure
@@ -23,20 +24,44 @@ def front_page(structure: Structure, tensor: np.ndarray, rotation: np.ndarray) -
         In the frame of `structure`.
     rotation : array, [3, 3]
     """
-    turned = Structure(Lattice(structure.lattice.matrix @ rotation.T), structure.species, structure.frac_coords)
-    pairs = [("as given", structure, tensor), ("turned", turned, rotation @ tensor @ rotation.T)]
-    directions = sphere()  # [3, 73, 145]
+    pairs = [("as given", structure, tensor), ("turned", turned(structure, rotation), rotation @ tensor @ rotation.T)]
     fig = plt.figure(figsize=(TWO_COLUMNS, 2.3))
     for column, (name, cell, shown) in enumerate(pairs):
-        radii = np.einsum("iab,ij,jab->ab", directions, shown, directions)
-        norm = plt.Normalize(radii.min(), radii.max())
-        flat = fig.add_subplot(1, 4, 2 * column + 1)
-        draw_cell(flat, cell)
-        flat.set_axis_off()
-        flat.set_title(f"crystal, {name}", fontsize=8)
-        body = fig.add_subplot(1, 4, 2 * column + 2, projection="3d", computed_zorder=False)
-        draw_glyph(body, directions * radii, plt.get_cmap(SEQUENTIAL)(norm(radii)), shown, radii.max())
-        matrix = "\n".join("  ".join(f"{value:6.2f}" for value in row) for row in shown.round(2) + 0.0)
-        body.set_title("its tensor", fontsize=8)
-        body.text2D(0.5, 0.0, matrix, transform=body.transAxes, ha="center", va="top", family="DejaVu Sans Mono", fontsize=6)
+        _draw_pair(fig, 4, 2 * column + 1, cell, shown, f"crystal, {name}")
     return fig
+
+
+@figure
+def crystal_and_surface(structure: Structure, tensor: np.ndarray, title: str = "crystal", size: float | None = None) -> Figure:
+    """Cell and surface r(n) = n^t T n with its matrix.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    tensor : array, [3, 3]
+        In the frame of `structure`.
+    title : str
+        Above the crystal.
+    size : float, optional
+        Radius that the frame of the surface has room for; default: the largest radius.
+    """
+    fig = plt.figure(figsize=(TWO_COLUMNS * 0.7, 3.0))
+    _draw_pair(fig, 2, 1, structure, np.asarray(tensor, float), title, size)
+    return fig
+
+
+def _draw_pair(fig: Figure, columns: int, place: int, cell: Structure, tensor: np.ndarray, title: str, size: float | None = None) -> None:
+    """The crystal in one panel, its tensor in the next."""
+    directions = sphere()  # [3, 73, 145]
+    radii = np.einsum("iab,ij,jab->ab", directions, tensor, directions)
+    low, high = radii.min(), radii.max()
+    norm = plt.Normalize(low, high if high > low * 1.01 else low + 1)  # one colour for a sphere
+    flat = fig.add_subplot(1, columns, place)
+    draw_cell(flat, cell)
+    flat.set_axis_off()
+    flat.set_title(title, fontsize=8)
+    body = fig.add_subplot(1, columns, place + 1, projection="3d", computed_zorder=False)
+    draw_glyph(body, directions * np.abs(radii), plt.get_cmap(SEQUENTIAL)(norm(radii)), tensor, size or np.abs(radii).max())
+    matrix = "\n".join("  ".join(f"{value:6.2f}" for value in row) for row in tensor.round(2) + 0.0)
+    body.set_title("its tensor", fontsize=8)
+    body.text2D(0.5, 0.0, matrix, transform=body.transAxes, ha="center", va="top", family="DejaVu Sans Mono", fontsize=6)

@@ -1,0 +1,89 @@
+"""Things to move by hand in a notebook: a crystal that turns under a slider, and crystals with ellipsoids to look at from all sides.
+
+Both need a running kernel; the notebooks show a still figure of the same beside each.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from pymatgen.core import Structure
+from scipy.spatial.transform import Rotation
+
+from ..crystals.frames import turned
+from ..report import figures
+
+_ELLIPSOID = 2.5  # angstrom: half of the longest axis of each ellipsoid
+
+
+def turning_crystal(structure: Structure, tensor: np.ndarray):
+    """A slider for the angle, a choice of the axis, and the crystal with its tensor, turned so.
+
+    Parameters
+    ----------
+    structure : pymatgen Structure
+    tensor : np.ndarray, [3, 3]
+        In the frame of `structure`.
+
+    Returns
+    -------
+    ipywidgets.VBox
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    angle = ipywidgets.IntSlider(40, 0, 180, 5, description="turn (°)", continuous_update=False)
+    axis = ipywidgets.ToggleButtons(options=["x", "y", "z"], description="about")
+    size = float(np.abs(np.linalg.eigvalsh(tensor)).max())
+
+    def draw(angle: int, axis: str) -> None:
+        rotation = rotation_about(axis, angle)
+        title = f"turned by {angle}° about {axis}"
+        display(figures.crystal_and_surface(turned(structure, rotation), rotation @ tensor @ rotation.T, title, size))
+
+    return ipywidgets.VBox([ipywidgets.HBox([angle, axis]), ipywidgets.interactive_output(draw, {"angle": angle, "axis": axis})])
+
+
+def rotation_about(axis: str, degrees: float | Sequence[float]) -> np.ndarray:
+    """Rotation matrix [3, 3], or [A, 3, 3] of several angles, about the axis "x", "y" or "z"."""
+    angles = np.radians(np.asarray(degrees, float))
+    return Rotation.from_rotvec(angles[..., None] * np.eye(3)["xyz".index(axis)]).as_matrix()
+
+
+def ellipsoid_viewer(names: Sequence[str], structures: Sequence[Structure], tensors: np.ndarray):
+    """Crystals in chemiscope, each with its ellipsoid of displacements: the tips of eps E for all E of length one.
+
+    Parameters
+    ----------
+    names : sequence of B str
+    structures : sequence of B pymatgen Structure
+    tensors : np.ndarray, [B, 3, 3]
+
+    Returns
+    -------
+    chemiscope's widget
+    """
+    import chemiscope
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    placed = []
+    for structure, tensor in zip(structures, tensors, strict=True):
+        centre = structure.lattice.matrix.sum(0) / 2
+        shape = chemiscope.ellipsoid_from_tensor(tensor @ tensor, scale=_ELLIPSOID / np.abs(np.linalg.eigvalsh(tensor)).max())  # it takes square roots
+        placed.append({"position": centre.tolist(), **shape})
+    values = np.linalg.eigvalsh(tensors)  # [B, 3]
+    properties = {
+        "crystal": {"target": "structure", "values": list(names)},
+        "mean constant": {"target": "structure", "values": values.mean(1)},
+        "highest / lowest": {"target": "structure", "values": values[:, 2] / values[:, 0]},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return chemiscope.show(
+            [AseAtomsAdaptor.get_atoms(s) for s in structures], properties=properties,
+            shapes={"ellipsoid": {"kind": "ellipsoid", "parameters": {"global": {"color": 0x56B4E9}, "structure": placed}}},
+            settings={"structure": [{"unitCell": True, "shape": "ellipsoid", "supercell": [2, 2, 1]}],
+                      "map": {"x": {"property": "mean constant"}, "y": {"property": "highest / lowest"}}},
+        )  # fmt: skip

@@ -1,0 +1,83 @@
+"""A headless Chromium, driven by its own protocol over a websocket; for tests of pages, which are skipped where there is none."""
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import websocket
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--remote-debugging-port=0", "--remote-allow-origins=*", "--window-size=1000,1400",
+)  # fmt: skip
+
+
+class Browser:
+    """One page of a Chromium of its own; a context manager."""
+
+    def __init__(self, folder: Path):
+        self._profile, self._count = folder / "profile", 0
+        self._events: dict[str, dict] = {}  # the last of each kind
+
+    def __enter__(self) -> "Browser":
+        self._process = subprocess.Popen([CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        told = self._profile / "DevToolsActivePort"
+        until(lambda: told.exists() and "\n" in told.read_text(), 60)
+        port = told.read_text().split()[0]
+        pages = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json").read())
+        self._socket = websocket.create_connection(next(p for p in pages if p["type"] == "page")["webSocketDebuggerUrl"], timeout=60)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait(30)
+
+    def call(self, method: str, **parameters) -> dict:
+        """One command of the protocol, and its result."""
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
+        while (answer := json.loads(self._socket.recv())).get("id") != self._count:
+            self._events[answer.get("method")] = answer.get("params")
+        assert "error" not in answer, (method, answer)
+        return answer["result"]
+
+    def open(self, address: str) -> None:
+        self.call("Page.navigate", url=address)
+
+    def ask(self, script: str):
+        """Value of a JavaScript expression."""
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    def text(self) -> str:
+        return self.ask("document.body ? document.body.innerText : ''")
+
+    def wait_for(self, words: str, seconds: float = 120) -> str:
+        """The page's text, once it has the words."""
+        until(lambda: words in self.text(), seconds, lambda: f"{words!r} is not on the page:\n{self.text()}")
+        return self.text()
+
+    def give_file(self, path: Path, button: str) -> None:
+        """Choose a file in the dialogue that the button (a selector) opens, as a visitor does."""
+        self.call("Page.enable")
+        self.call("Page.setInterceptFileChooserDialog", enabled=True)
+        self._events.clear()
+        self.call("Runtime.evaluate", expression=f"document.querySelector({button!r}).click()", userGesture=True)
+        until(lambda: self.call("Page.enable") is None or "Page.fileChooserOpened" in self._events, 20)
+        self.call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=self._events["Page.fileChooserOpened"]["backendNodeId"])
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+
+
+def until(true, seconds: float, why=lambda: "timed out") -> None:
+    """Wait until `true()` holds."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, why()
+        time.sleep(0.2)
