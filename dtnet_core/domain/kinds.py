@@ -44,8 +44,14 @@ def element_pairs(records: Sequence[Record]) -> dict[str, np.ndarray]:
 
 
 def bonding(structure: Structure) -> str:
-    """"0D", "1D", "2D", "3D" or a mixture such as "02D": how atoms connect (Larsen et al., Phys. Rev. Mater. 3, 034003, 2019)."""
-    return analyze_dimensionality(AseAtomsAdaptor.get_atoms(structure, msonable=False), method="RDA")[0].dimtype
+    """"0D", "1D", "2D", "3D" or a mixture such as "02D": how atoms connect (Larsen et al., Phys. Rev. Mater. 3, 034003, 2019).
+
+    "" where ASE finds no bond at any distance that it tries, as in a lattice of lone atoms.
+    """
+    try:
+        return analyze_dimensionality(AseAtomsAdaptor.get_atoms(structure, msonable=False), method="RDA")[0].dimtype
+    except TypeError:  # what ASE raises for none
+        return ""
 
 
 def bonding_kinds(records: Sequence[Record], cache_dir: str | Path | None = None) -> dict[str, np.ndarray]:
