@@ -75,7 +75,7 @@ def clusters(points: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 def tails(records: Sequence[Record], n_benchmark: int) -> dict[str, np.ndarray]:
     """Kind -> [B] bool: constants, or anisotropies, above those of all but a share `TAIL` of the first `n_benchmark` records."""
     known = {t: np.array([np.nan if (x := r.scalar(t)) is None else x for r in records]) for t in ("electronic", "total")}
-    ratios = [[anisotropy_ratio(x) for t in known if (x := r.tensor(t)) is not None] for r in records]
+    ratios = [[float(np.squeeze(anisotropy_ratio(x))) for t in known if (x := r.tensor(t)) is not None] for r in records]
     ratio = np.array([max(found, default=np.nan) for found in ratios])
     above = lambda x: x > np.nanquantile(x[:n_benchmark], 1 - TAIL)  # noqa: E731
     return {"largest constants": above(known["electronic"]) | above(known["total"]), "largest anisotropy": above(ratio)}
