@@ -20,7 +20,7 @@ from .checkpoint import load_network
 from .crystals.given import as_structures
 from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
-from .features import Features, concatenate_channels, concatenate_crystals
+from .features import Features, Packed, concatenate_channels, concatenate_crystals
 from .judge import unphysical
 from .metrics import scalar_constant
 from .potentials.registry import load_encoder
@@ -85,6 +85,16 @@ def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded
             for network, text in zip(networks, features, strict=True)
         ]
     return with_total(np.stack(parts))
+
+
+def unbounded_tensors(network: Network, packed: Packed) -> np.ndarray:
+    """[B, K, 3, 3], float64: what a network says before its link bounds the eigenvalues."""
+    link, network.link = network.link, "linear"
+    try:
+        with torch.inference_mode():
+            return network.eval()(packed).double().numpy()
+    finally:
+        network.link = link
 
 
 def raw_spread(members: np.ndarray, base: float) -> np.ndarray:

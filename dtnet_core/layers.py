@@ -124,3 +124,14 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.value(x) * torch.sigmoid(self.gate(x))
+
+
+def pooled(packed: Packed) -> Tensor:
+    """Invariants of each crystal, [B, 2 Cs + Cv + Ct]: means and deviations of scalars, means of norms of vectors and tensors.
+
+    The same for every cell of a crystal; atoms left out by symmetry count through the weights of those kept.
+    """
+    mean = lambda x: segment_sum(x * packed.weights[:, None], packed.crystal, packed.n_crystals)  # noqa: E731
+    center = mean(packed.scalars)  # [B, Cs]
+    spread = mean((packed.scalars - center[packed.crystal]) ** 2).clamp_min(0).sqrt()
+    return torch.cat([center, spread, mean(packed.vectors.norm(dim=1)), mean(packed.tensors.norm(dim=1))], 1)

@@ -78,7 +78,7 @@ class Units(nn.Module):
         packed : Packed
             Of the training crystals; few of them (`FEW_CRYSTALS`) leave no scale below `SMALLEST_SCALE`.
         targets : Tensor, [B, 3, 3] or [B, K, 3, 3]
-            Of the training crystals.
+            Of the training crystals; NaN where one is not known.
         """
         share = SMALLEST_SCALE if packed.n_crystals < FEW_CRYSTALS else 0.0
         spread = packed.scalars.std(0, correction=0)
@@ -95,9 +95,9 @@ class Units(nn.Module):
             self.edge_scalar_scale.copy_(_positive(spread, least))
             self.edge_vector_scale.copy_(_positive(_root_mean_square(b_v), least))
         isotropic = targets.diagonal(dim1=-2, dim2=-1).mean(-1).view(len(targets), -1)  # [B, K]
-        median = isotropic.median(0).values  # [K]
+        median = isotropic.nanmedian(0).values  # [K]
         self.output_mean.copy_(median)
-        self.output_scale.copy_(_positive((isotropic - median).abs().mean(0)))
+        self.output_scale.copy_(_positive((isotropic - median).abs().nanmean(0)))
 
     def scaled(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor, Bonds | None]:
         """Scalars [N, Cs], vectors [N, 3, Cv], tensors [N, 6, Ct] and bonds in the network's units."""

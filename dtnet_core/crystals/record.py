@@ -13,11 +13,13 @@ from ..base.files import DataFileError
 from .structures import InvalidStructureError, structure_from_dict, structure_to_dict
 
 TARGETS = ("electronic", "ionic", "total")
-FUNCTIONALS = ("PBE", "PBEsol")
+FUNCTIONALS = ("PBE", "PBEsol", "OptB88vdW")
 """Kinds of labels a joint model tells apart; "PBE" stands for PBE and PBE+U."""
 LABELLED = {"": 0, "PBE": 0, "PBE+U": 0, "PBEsol": 1, "PBEsol+U": 1}
 """Position in `FUNCTIONALS` of each functional that may train; "" is a published constant of the Materials Project, which names none. No hybrid,
 LDA, meta-GGA or van der Waals functional is among them: their labels are not those of PBE."""
+APART = {"OptB88vdW": 2}
+"""Position in `FUNCTIONALS` of functionals that `data.labels` adds knowingly, as labels of their own kind; `data.cleaning` lets none of them in."""
 
 _KNOWN = frozenset(
     ("id", "mp_id", "formula", "structure", "source", "functional", "code", "flags", "symmetry_violation",
@@ -71,6 +73,13 @@ class Record:
             raise ValueError(f"target is {target!r}; choose one of {', '.join(TARGETS)}")
         return getattr(self, f"eps_{target}")
 
+    def diagonal(self, target: str) -> np.ndarray | None:
+        """The diagonal [3] of a target's tensor in the frame of `structure`, also where only that was published; or None."""
+        tensor, known = self.tensor(target), self.meta.get(f"eps_{target}_diag")
+        if tensor is None and known is not None:
+            return np.array(known, dtype=float)
+        return None if tensor is None else np.diag(tensor)
+
     def scalar(self, target: str) -> float | None:
         """Mean diagonal element (Eq. 2) of a target, also where only scalars were published; or None."""
         tensor = self.tensor(target)
@@ -88,11 +97,12 @@ def functional_kind(record: Record) -> int:
     Raises
     ------
     ValueError
-        Naming the record, for a functional that is none of `LABELLED`.
+        Naming the record, for a functional that is none of `LABELLED` or `APART`.
     """
-    if record.functional not in LABELLED:
+    kinds = LABELLED | APART
+    if record.functional not in kinds:
         raise ValueError(f"record {record.id} ({record.formula}) was computed with {record.functional}: networks learn from {', '.join(filter(None, LABELLED))} only; leave it out")
-    return LABELLED[record.functional]
+    return kinds[record.functional]
 
 
 def record_from_dict(item: Mapping, file: str = "", position: int = 0) -> Record:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..crystals.record import Record
 from ..data.descriptors import compute_descriptors
 from ..features import to_mandel
-from ..layers import segment_sum
+from ..layers import pooled
 from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
 from ..training.fit import TrainConfig, fit
@@ -76,19 +76,8 @@ def join_sets(sets: Sequence[CrystalSet]) -> CrystalSet:
 
 
 def pool(crystals: CrystalSet) -> np.ndarray:
-    """Invariants of each crystal: means and deviations of scalars, means of norms of vectors and tensors, over its atoms.
-
-    Returns
-    -------
-    np.ndarray, [B, 2 Cs + Cv + Ct]
-        The same for every cell of a crystal: atoms left out by symmetry count through the weights of those kept.
-    """
-    owner = torch.repeat_interleave(torch.arange(len(crystals)), crystals.start.diff())  # [A]
-    mean = lambda x: segment_sum(x * crystals.weights[:, None], owner, len(crystals))  # noqa: E731
-    center = mean(crystals.scalars)  # [B, Cs]
-    spread = mean((crystals.scalars - center[owner]) ** 2).clamp_min(0).sqrt()
-    norms = [mean(x.norm(dim=1)) for x in (crystals.vectors, crystals.tensors)]
-    return torch.cat([center, spread, *norms], 1).numpy()
+    """`layers.pooled` of all crystals, [B, 2 Cs + Cv + Ct]."""
+    return torch.cat([pooled(crystals.batch(rows)) for rows in torch.split(torch.arange(len(crystals)), _CHUNK)]).numpy()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scipy.stats import gaussian_kde
 from ..base.paths import default_cache_dir
 from ..base.results import IDENTITY, plain, provenance
 from ..crystals.record import TARGETS, Record
-from ..data.labels import load_auxiliary
+from ..data.labels import WITH_TOTAL, load_auxiliary
 from ..data.loading import data_sha256, load_records
 from ..ensemble import COVERAGES, Ensemble, encoders_of, load_ensemble
 from ..metrics import scalar_constant
@@ -207,7 +207,7 @@ def _identity(task: str, what: str, ensemble: Ensemble, variant: str, profile: s
 def load_known(data_dir: str | Path | None = None) -> list[Record]:
     """All crystals of profile "full" with a tensor, with gaps where known, and those with scalars that networks learn from: a candidate must be none of them."""
     tensors = with_gaps(load_records("full", data_dir=data_dir), "full", data_dir)
-    return [*tensors, *load_auxiliary(tensors, data_dir)]
+    return [*tensors, *load_auxiliary(tensors, data_dir, WITH_TOTAL)]
 
 
 def rank_data_folder(variant: str, kappa: float, predictions: str | Path | None = None, client=None, workers: int | None = None) -> list[dict]:

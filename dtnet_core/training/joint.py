@@ -24,7 +24,7 @@ from ..base.results import IDENTITY, append_result, finished_runs, plain, proven
 from ..crystals.record import FUNCTIONALS, Record
 from ..crystals.structures import crystal_systems
 from ..data.held_out import held_out, material_groups, near_twins, with_twin
-from ..data.labels import load_auxiliary
+from ..data.labels import LABELS, load_auxiliary
 from ..data.loading import data_sha256, load_clean
 from ..data.splits import draw_split
 from ..ensemble import with_total
@@ -55,15 +55,15 @@ class Recipe:
     ----------
     members : tuple of str
         Encoders and layers of each network of the ensemble (see `encoder.parse_features`); the predictions are averaged.
-    auxiliary : bool
-        Train on PBEsol tensors and on scalars, too (profile "full" only).
+    labels : tuple of str
+        Files of `data.labels.LABELS` to train on beside the benchmark (profile "full" only).
     train : TrainConfig
     options : dict
         Arguments of `readout.DTNetConfig` other than its channels and outputs.
     """
 
     members: tuple[str, ...]
-    auxiliary: bool = True
+    labels: tuple[str, ...] = LABELS
     train: TrainConfig = field(default_factory=lambda: TRAIN)
     options: dict = field(default_factory=lambda: OPTIONS)
 
@@ -123,7 +123,7 @@ def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None
               cache_dir: str | Path | None = None, progress: bool = True) -> Task:  # fmt: skip
     """Read, encode and pack what a recipe trains on; see `data.loading.resolve_data_dir` and `potentials.store.compute_features`."""
     benchmark, checksum = load_clean(profile, data_dir)
-    extra = load_auxiliary(benchmark, data_dir) if recipe.auxiliary and profile == "full" else []
+    extra = load_auxiliary(benchmark, data_dir, recipe.labels) if recipe.labels and profile == "full" else []
     records = [*benchmark, *extra]
     group = _stored("materials", records, cache_dir, lambda: material_groups(records))
     features = compute_features(recipe.features, [r.structure for r in records], False, cache_dir, progress)
@@ -177,8 +177,8 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
     code = sources(*_CODE_OF_A_RUN)
     kept = data.start.numpy().tobytes()  # an encoder that tells equivalent atoms apart keeps more of them
-    labels = hashlib.sha256(b"" if task.data.targets is None else task.data.targets.numpy().tobytes()).hexdigest()
-    settings = (features, recipe.train, shape, seed, member, task.checksum, labels, kept, code, *map(bytes, split.values()))
+    targets = hashlib.sha256(b"" if task.data.targets is None else task.data.targets.numpy().tobytes()).hexdigest()
+    settings = (features, recipe.train, shape, seed, member, task.checksum, targets, kept, code, *map(bytes, split.values()))
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
     checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
     return fit(data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..readout import DTNet
-from .losses import joint_errors, mae_ten_loss
+from .losses import joint_errors, mae_ten_loss, mean_of_known
 from .sets import CrystalSet
 
 
@@ -92,10 +92,10 @@ class Run:
             return self.criterion(predicted, data.targets[rows])
         if predicted.shape[1] == 1:
             return mae_ten_loss(predicted, data.targets[rows])
-        known = None if data.scalar_only is None else data.scalar_only[rows]
         scale = torch.cat([network.output_scale, network.output_scale.sum(0, keepdim=True)])  # [K + 1]
         weights = scale.new_tensor(self.weights or [1.0] * len(scale))
-        return (joint_errors(predicted, data.targets[rows], known) * (weights / weights.mean() / scale)).mean()
+        errors, known = joint_errors(predicted, data.targets[rows], None if data.form is None else data.form[rows])
+        return (mean_of_known(errors, known) * (weights / weights.mean() / scale)).mean()
 
     @torch.inference_mode()
     def validate(self, data: CrystalSet, rows: Tensor) -> None:

@@ -19,14 +19,23 @@ def _components_mean(difference: Tensor) -> Tensor:
     return (difference[..., :3].sum(-1) + _OFF_DIAGONAL * difference[..., 3:].sum(-1)) / 6
 
 
-def joint_errors(predicted: Tensor, target: Tensor, scalar_only: Tensor | None) -> Tensor:
-    """Error of each crystal and target, the sum of all targets added as one more: [B, K, 6] twice -> [B, K + 1].
+def joint_errors(predicted: Tensor, target: Tensor, form: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Error of each crystal and target, the sum of all targets added as one more: [B, K, 6] twice -> [B, K + 1], and where it is known.
 
-    MAE_ten, and where only the mean diagonal is known, half the error of that: what MAE_ten is of an isotropic error.
+    MAE_ten (Eq. 3). Where only the mean diagonal or the diagonal is known (`sets.FORMS`), half the mean absolute error of that: what
+    MAE_ten is when nothing else is wrong. Errors against NaN are 0 and not known.
     """
     predicted, target = (torch.cat([x, x.sum(1, keepdim=True)], 1) for x in (predicted, target))
-    errors = _components_mean(predicted - target)
-    if scalar_only is None:
-        return errors
-    isotropic = (predicted - target)[..., :3].mean(-1).abs() / 2
-    return torch.where(scalar_only[:, None], isotropic, errors)
+    known = target[..., 0].isfinite()  # [B, K + 1]
+    difference = torch.where(known[..., None], predicted - target.nan_to_num(), 0.0)
+    errors = _components_mean(difference)
+    if form is not None:
+        diagonal = difference[..., :3]
+        errors = torch.where(form[:, None] == 1, diagonal.mean(-1).abs() / 2, errors)
+        errors = torch.where(form[:, None] == 2, diagonal.abs().mean(-1) / 2, errors)
+    return errors, known
+
+
+def mean_of_known(errors: Tensor, known: Tensor) -> Tensor:
+    """[B, K] -> [K]: mean over the crystals whose label is known, 0 where none is."""
+    return errors.sum(0) / known.sum(0).clamp_min(1)

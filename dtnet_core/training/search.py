@@ -21,16 +21,17 @@ from optuna.storages.journal import JournalFileBackend
 from ..base.files import locked
 from ..base.paths import default_cache_dir
 from ..base.results import load_results, provenance, write_json
+from ..data.labels import WITH_TOTAL
 from ..metrics import mae_ten
 from .fit import TrainConfig
 from .joint import PARTS, Recipe, Task, fit_member, load_task, predict_members
 
 SEEDS = (0, 1)
 ALL = "7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"
-PLAIN = Recipe(("7net-0:0-5",), False, TrainConfig(1e-3, max_epochs=40, patience=40), {"width": (128, 64, 32)})
+PLAIN = Recipe(("7net-0:0-5",), (), TrainConfig(1e-3, max_epochs=40, patience=40), {"width": (128, 64, 32)})
 """What every road starts from."""
 
-SEARCHED = Recipe(("nequix-oam-1-pft:0-4",), False, PLAIN.train, PLAIN.options)
+SEARCHED = Recipe(("nequix-oam-1-pft:0-4",), (), PLAIN.train, PLAIN.options)
 """What the search varies: the best single encoder on the benchmark's own labels, cheap enough for dozens of trials."""
 
 
@@ -41,11 +42,11 @@ def changed(recipe: Recipe, **changes) -> Recipe:
     return replace(recipe, **own, train=replace(recipe.train, **train), options=recipe.options | changes)
 
 
-_TOGETHER = {"members": (ALL,), "auxiliary": True, "link": "clip", "ema": 0.99}
+_TOGETHER = {"members": (ALL,), "labels": WITH_TOTAL, "link": "clip", "ema": 0.99}
 
 ROADS: dict[str, dict] = {
     "plain": {},
-    "labels: PBEsol tensors and scalars": {"auxiliary": True},
+    "labels: PBEsol tensors and scalars": {"labels": WITH_TOTAL},
     "encoder: 7net-l3i5 instead": {"members": ("7net-l3i5:0-5",)},
     "encoder: nequix-oam-1-pft instead": {"members": ("nequix-oam-1-pft:0-4",)},
     "encoder: both 7net": {"members": ("7net-0:0-5+7net-l3i5:0-5",)},
@@ -73,7 +74,7 @@ ROADS: dict[str, dict] = {
     "together, nequix-oam-1-pft only": _TOGETHER | {"members": ("nequix-oam-1-pft:0-4",)},
     "together, channel dropout 0.2": _TOGETHER | {"input_dropout": 0.2},
     "together, encoders from packages": _TOGETHER | {"members": ("7net-0:0-5+7net-l3i5:0-5",)},
-    "together, without labels": _TOGETHER | {"auxiliary": False},
+    "together, without labels": _TOGETHER | {"labels": ()},
 }
 """Name -> what it changes of `PLAIN`."""
 
@@ -92,9 +93,9 @@ def validate(recipe: Recipe, task: Task, seeds: Sequence[int] = SEEDS, cache_dir
     return scores
 
 
-def narrow(task: Task, auxiliary: bool) -> Task:
+def narrow(task: Task, labels: Sequence[str]) -> Task:
     """The task as it is without auxiliary records, if those are not wanted."""
-    if auxiliary:
+    if labels:
         return task
     return replace(task, records=task.records[: task.n_benchmark], group=task.group[: task.n_benchmark])
 
@@ -105,10 +106,10 @@ def run_roads(names: Sequence[str], results: str | Path) -> None:
     for name in names:
         if any(r["road"] == name for r in load_results(results)):
             continue
-        task = task or load_task(Recipe((ALL,), any(ROADS[n].get("auxiliary") for n in names)))
+        task = task or load_task(Recipe((ALL,), WITH_TOTAL if any(ROADS[n].get("labels") for n in names) else ()))
         started = time.monotonic()
         recipe = changed(PLAIN, **ROADS[name])
-        scores = validate(recipe, narrow(task, recipe.auxiliary))
+        scores = validate(recipe, narrow(task, recipe.labels))
         record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
                   "data_sha256": task.checksum, "wall_s": round(time.monotonic() - started, 1),
                   "command": f"dtnet train search {shlex.quote(name)}", **provenance()}  # fmt: skip

@@ -23,6 +23,8 @@ ORBIT_SYMPREC = 1e-3
 """Distance in angstrom within which atoms must map onto each other to be treated as equivalent."""
 ORBIT_TOLERANCE = 1e-3
 """Largest difference of two equivalent atoms' scalars, relative to the largest scalar; above it nothing is left out."""
+FORMS = ("tensor", "constant", "diagonal")
+"""What can be known of a tensor: all of it, its mean diagonal element (Eq. 2), its diagonal in the structure's frame."""
 _BASIS = from_mandel(torch.eye(6, dtype=torch.float64)).reshape(6, 9).numpy()
 
 
@@ -42,8 +44,8 @@ class CrystalSet:
         Dielectric tensors of K targets, in Mandel's notation.
     bonds : (receiver [E], scalars [E, Cbs], vectors [E, 3, Cbv], start [A + 1]) or None
         Sorted by receiver.
-    scalar_only : Tensor, [B] bool, or None
-        Where only the mean diagonal element of `targets` is known.
+    form : Tensor, [B] int64, or None
+        Position in `FORMS`: what is known of each tensor of `targets`. A tensor of which nothing is known is NaN.
     functional : Tensor, [B] int64, or None
         Position of the labels' functional in `crystals.record.FUNCTIONALS`.
     """
@@ -56,7 +58,7 @@ class CrystalSet:
     projectors: Tensor
     targets: Tensor | None = None
     bonds: tuple[Tensor, Tensor, Tensor] | None = None
-    scalar_only: Tensor | None = None
+    form: Tensor | None = None
     functional: Tensor | None = None
 
     def __len__(self) -> int:
@@ -103,7 +105,7 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
     reduce : bool
         Keep one atom of each orbit; False keeps all.
     scalars : bool
-        Take records that have scalars only, too, and keep the functional of the labels (for joint models).
+        Take records that have scalars, diagonals or the electronic tensor only, too, and keep the functional of the labels (for joint models).
     cache_dir : path, optional
         Where the orbits are kept, default `base.paths.default_cache_dir()`; see `crystals.symmetry_store`.
 
@@ -150,19 +152,30 @@ def build_set(features: Sequence[Features], records: Sequence[Record], target: s
         torch.cat(rows["s"]), torch.cat(rows["v"]), torch.cat(rows["t"]), torch.cat(rows["w"]),
         _starts(torch.tensor([len(w) for w in rows["w"]])), torch.stack(rows["p"]),
         torch.stack(rows["y"]) if targets else None, bonds,
-        torch.tensor([r.eps_total is None for r in records]) if scalars else None,
+        torch.tensor([_form(r) for r in records]) if scalars else None,
         torch.tensor([functional_kind(r) for r in records]) if scalars else None,
     )  # fmt: skip
 
 
 def _label(record: Record, target: str, scalars: bool) -> Tensor:
-    """[6]: the record's tensor of a target, or, where that is allowed, its scalar on the diagonal."""
+    """[6]: the record's tensor of a target; where that is allowed, its diagonal, or its constant on the diagonal, or NaN beside a known one."""
     tensor = record.tensor(target)
-    if tensor is None and scalars and record.scalar(target) is not None:
-        tensor = record.scalar(target) * np.eye(3)
+    if tensor is None and scalars:
+        if (diagonal := record.diagonal(target)) is not None:
+            tensor = np.diag(diagonal)
+        elif (scalar := record.scalar(target)) is not None:
+            tensor = scalar * np.eye(3)
+        elif record.scalar("electronic") is not None:
+            tensor = np.full((3, 3), np.nan)
     if tensor is None:
         raise ValueError(f"record {record.id} ({record.formula}) has no {target} tensor: drop it before training")
     return to_mandel(torch.tensor(tensor))
+
+
+def _form(record: Record) -> int:
+    if record.eps_electronic is not None or record.eps_total is not None:
+        return FORMS.index("tensor")
+    return FORMS.index("constant" if record.diagonal("electronic") is None else "diagonal")
 
 
 def _orbit_weights(feature: Features, found: Orbits | None) -> tuple[Tensor, Tensor, Tensor]:

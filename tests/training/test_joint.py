@@ -255,7 +255,7 @@ def test_weights_of_the_loss_are_electronic_ionic_total():
     """Their mean does not matter; the sum's error is in units of the sum of both scales."""
     network = SimpleNamespace(output_scale=torch.tensor([2.0, 3.0]), forward_mandel=lambda batch: batch)
     target = to_mandel(torch.eye(3).expand(2, 2, 3, 3) * torch.tensor([4.0, 10.0])[None, :, None, None])
-    data = SimpleNamespace(targets=target, scalar_only=None, batch=lambda rows: target[rows] + to_mandel(torch.eye(3) * torch.tensor([0.4, 1.2])[:, None, None]))
+    data = SimpleNamespace(targets=target, form=None, batch=lambda rows: target[rows] + to_mandel(torch.eye(3) * torch.tensor([0.4, 1.2])[:, None, None]))
     errors = np.array([0.4 / 2 / 2, 1.2 / 2 / 3, 1.6 / 2 / 5])  # half of an isotropic error, in units of the spreads
     for weights in ((5.0, 1.0, 0.5), (), (1.0, 1.0, 9.0)):
         run = Run.__new__(Run)
@@ -275,12 +275,12 @@ def test_sets_say_whose_labels_they_hold():
                       meta={"eps_electronic_poly": 5.0, "eps_total_poly": 12.0}) for i, (s, (name, t)) in enumerate(zip(crystals, kinds, strict=True))]  # fmt: skip
     features = MadeUp().features("a", crystals)
     data = build_set(features, records, ("electronic", "ionic"), scalars=True)
-    assert data.functional.tolist() == [0, 1, 1, 0] and data.scalar_only.tolist() == [False, False, True, False]
+    assert data.functional.tolist() == [0, 1, 1, 0] and data.form.tolist() == [0, 0, 1, 0]
     assert data.batch(torch.tensor([2, 0])).functional.tolist() == [1, 0]
     np.testing.assert_allclose(data.target_tensors()[2], [5 * np.eye(3), 7 * np.eye(3)])
     np.testing.assert_allclose(data.target_tensors()[0], [tensor, tensor])
     plain = build_set(features[:2], records[:2], "total")
-    assert plain.functional is None and plain.scalar_only is None
+    assert plain.functional is None and plain.form is None
     with pytest.raises(ValueError, match=r"record 2 .* has no electronic tensor"):
         build_set(features, records, "electronic")
 

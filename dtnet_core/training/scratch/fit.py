@@ -79,7 +79,7 @@ class GraphSet:
 
     graphs: Sequence[OrbitGraph]
     targets: Tensor
-    scalar_only: None = None
+    form: None = None
 
     def __len__(self) -> int:
         return len(self.graphs)
