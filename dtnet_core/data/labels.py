@@ -31,7 +31,7 @@ SMALLEST_GAP = 0.3
 _VIOLATION = 0.01
 
 
-def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None, names: Sequence[str] = LABELS) -> list[Record]:
+def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None, names: Sequence[str] = WITH_TOTAL) -> list[Record]:
     """Records to train on beside `tensors`, file by file in the order of `LABELS`.
 
     Parameters
@@ -41,7 +41,7 @@ def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None
     data_dir : path, optional
         See `data.loading.resolve_data_dir`.
     names : sequence of str
-        Some of `LABELS`.
+        Some of `LABELS`; the shipped networks learned from `WITH_TOTAL`.
 
     Returns
     -------

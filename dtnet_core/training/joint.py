@@ -21,10 +21,10 @@ from pymatgen.core import Structure
 from ..base.files import read_json, write_atomic
 from ..base.paths import default_cache_dir, sources
 from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance
-from ..crystals.record import FUNCTIONALS, Record
+from ..crystals.record import LABELLED, Record
 from ..crystals.structures import crystal_systems
 from ..data.held_out import held_out, material_groups, near_twins, with_twin
-from ..data.labels import LABELS, load_auxiliary
+from ..data.labels import WITH_TOTAL, load_auxiliary
 from ..data.loading import data_sha256, load_clean
 from ..data.splits import draw_split
 from ..ensemble import with_total
@@ -63,7 +63,7 @@ class Recipe:
     """
 
     members: tuple[str, ...]
-    labels: tuple[str, ...] = LABELS
+    labels: tuple[str, ...] = WITH_TOTAL
     train: TrainConfig = field(default_factory=lambda: TRAIN)
     options: dict = field(default_factory=lambda: OPTIONS)
 
@@ -174,7 +174,8 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     """
     features = recipe.members[member]
     data = task.of(features)
-    shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=len(FUNCTIONALS), **recipe.options)
+    functionals = 1 + max(LABELLED.values() if data.functional is None else (*LABELLED.values(), int(data.functional.max())))
+    shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=functionals, **recipe.options)
     code = sources(*_CODE_OF_A_RUN)
     kept = data.start.numpy().tobytes()  # an encoder that tells equivalent atoms apart keeps more of them
     targets = hashlib.sha256(b"" if task.data.targets is None else task.data.targets.numpy().tobytes()).hexdigest()

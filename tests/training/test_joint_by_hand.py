@@ -53,14 +53,14 @@ def task(made_up, monkeypatch, tmp_path) -> Task:
     records = small_records(30)
     extra = [replace(r, id=f"sol-{r.id}", mp_id=None, functional="PBEsol") for r in small_records(34)[30:]]
     monkeypatch.setattr(joint, "load_clean", lambda profile, folder: (records, f"sum of {profile}"))
-    monkeypatch.setattr(joint, "load_auxiliary", lambda benchmark, folder: extra if benchmark is records else None)
+    monkeypatch.setattr(joint, "load_auxiliary", lambda benchmark, folder, names: extra if benchmark is records and names == RECIPE.labels else None)
     return joint.load_task(RECIPE, cache_dir=tmp_path / "cache", progress=False)
 
 
 def test_a_task_is_the_benchmark_then_what_else_may_train(task, tmp_path):
     assert len(task.records) == 34 and task.n_benchmark == 30 and task.checksum == "sum of full" and len(task.data) == 34
     assert [r.id for r in task.records[30:]] == [f"sol-{r.id}" for r in small_records(34)[30:]] and task.data.functional.tolist() == [0] * 30 + [1] * 4
-    for recipe, profile in ((RECIPE, "mini"), (replace(RECIPE, auxiliary=False), "full")):
+    for recipe, profile in ((RECIPE, "mini"), (replace(RECIPE, labels=()), "full")):
         assert len(joint.load_task(recipe, profile, cache_dir=tmp_path / "cache", progress=False).records) == 30
     wanted = np.array([[r.eps_electronic, r.eps_ionic] for r in task.records])
     np.testing.assert_allclose(task.data.target_tensors(), wanted, rtol=1e-5, atol=1e-5)

@@ -49,3 +49,16 @@ def blind() -> None:
 
     for scores in run_blind()["variants"]:
         print({k: v for k, v in scores.items() if not isinstance(v, (dict, list)) and k != "histogram"})
+
+
+@app.command(cls=Command)
+def domain() -> None:
+    """Keep kinds of crystals from training and judge the answers for them: data/results/domain.json, and the known crystals beside the weights."""
+    from ...domain.record import run_domain
+
+    record = run_domain()
+    for variant in record["variants"]:
+        for kind, scores in variant["kinds"].items():
+            e = scores["electronic"]
+            print(f"{variant['labels']}: {kind}: {scores['n']} crystals, electronic MAE_ten {e['mae_ten']:.3f}, 90 % interval holds {e['covered_growing']['0.9']:.2f}")
+    print(record["shipped"])

@@ -1,0 +1,92 @@
+"""How much wider must intervals be far from the training crystals? Fitted on kinds of crystals that networks had not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ..crystals.record import TARGETS
+from ..ensemble import COVERAGES, raw_spread, with_total
+from ..layers import pooled
+from ..links import spectral_clip
+from ..metrics import mae_ten, scalar_constant
+from ..reach import FEATURES, Reach, fit_reach
+from ..training.calibration import calibrate
+from ..training.joint import Task
+
+POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
+FLOORS = (1.0, 0.0)
+
+
+def task_invariants(task: Task) -> np.ndarray:
+    """Pooled features [B, D] of all records."""
+    data = task.of(FEATURES)
+    return torch.cat([pooled(data.batch(rows)) for rows in torch.split(torch.arange(len(data)), 1000)]).double().numpy()
+
+
+def bounded(members: np.ndarray) -> np.ndarray:
+    """Unbounded electronic and ionic tensors [M, b, 2, 3, 3] -> the nearest physical ones and the total, [M, b, 3, 3, 3]."""
+    floors = np.array(FLOORS)[:, None, None] * np.eye(3)
+    return with_total(spectral_clip(torch.from_numpy(members - floors)).numpy() + floors)
+
+
+def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray) -> dict[str, dict]:
+    """Errors and interval ratios of a fold's validation and test crystals.
+
+    Parameters
+    ----------
+    found : mapping
+        Of `benchmark.answers`.
+    truth : np.ndarray, [n, 3, 3, 3]
+        Electronic, ionic and total tensors of the benchmark's crystals.
+    reach : Reach
+        Of the fold's training crystals.
+    invariants : np.ndarray, [B, D]
+
+    Returns
+    -------
+    dict
+        "distance": of the test crystals, over the median of the validation crystals. By target, arrays over the test crystals: "error" (MAE_ten), "off" (constant wrong by
+        more than 25 %), "ratio" (error of the constant over `raw_spread` of the unbounded members), and "factors" of `calibrate` on the validation crystals.
+    """
+    distance = {part: reach.nearest(reach.place(invariants[found[part]]))[0] for part in ("val", "test")}
+    result: dict[str, dict] = {"distance": distance["test"] / np.median(distance["val"])}
+    for k, target in enumerate(TARGETS):
+        raw = {part: with_total(found[f"{part}_members"])[:, :, k] for part in ("val", "test")}
+        said = {part: bounded(found[f"{part}_members"]).mean(0)[:, k] for part in ("val", "test")}
+        true = {part: truth[found[part], k] for part in ("val", "test")}
+        factors = calibrate(raw["val"], true["val"])
+        constant, wrong = scalar_constant(true["test"]), np.abs(scalar_constant(said["test"]) - scalar_constant(true["test"]))
+        each = np.array([mae_ten(t[None], p[None]) for t, p in zip(true["test"], said["test"], strict=True)])
+        lowest = np.linalg.eigvalsh(said["test"])[:, 0]
+        result[target] = {
+            "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / raw_spread(raw["test"], factors["base"]), "factors": factors,
+            "at_bound": lowest < (1.0 if target != "ionic" else 0.0) + 0.02,
+        }  # fmt: skip
+    return result
+
+
+def covered(ratio: np.ndarray, distance: np.ndarray, factor: np.ndarray | float, power: float) -> np.ndarray:
+    """[b] bool: whether an interval that grows with a power of the distance holds the truth."""
+    return ratio <= factor * np.maximum(1.0, distance) ** power
+
+
+def smallest_power(folds: Sequence[Mapping], target: str, coverage: float = COVERAGES[1]) -> float:
+    """The smallest of `POWERS` with which the intervals hold their share of the test crystals of every fold given, on average over folds."""
+    for power in POWERS:
+        shares = [covered(f[target]["ratio"], f["distance"], f[target]["factors"][str(coverage)], power).mean() for f in folds]
+        if np.mean(shares) >= coverage:
+            return power
+    return POWERS[-1]
+
+
+def truth_of(task: Task) -> np.ndarray:
+    """[n, 3, 3, 3]: electronic, ionic and total tensors of the benchmark's crystals."""
+    return with_total(task.data.target_tensors(torch.arange(task.n_benchmark)).double().numpy())
+
+
+def reach_of(task: Task, rows: np.ndarray, invariants: np.ndarray) -> Reach:
+    """Of the records at these positions."""
+    return fit_reach(invariants[rows], [task.records[i].id for i in rows], [task.records[i].formula for i in rows])

@@ -1,0 +1,84 @@
+"""The stored record of the benchmark of reach, and what ships from it: the training crystals as points, a limit, growing intervals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from ..base.paths import RESULTS, WEIGHTS
+from ..base.results import plain, provenance, write_json
+from ..crystals.record import TARGETS
+from ..ensemble import COVERAGES
+from ..training.joint import load_task
+from ..training.ship import SHIPPED_SEED
+from .benchmark import RECIPES, SMALL, Fold, run_all
+from .intervals import covered, judge_fold, reach_of, smallest_power, task_invariants, truth_of
+
+LIMIT = 0.98
+"""Share of validation crystals of a random split that are called in the domain."""
+
+
+def kind_scores(fold: Fold, judged: Mapping, rows: np.ndarray, powers: Mapping[str, float]) -> dict[str, dict]:
+    """Kind -> scores over its tested crystals; `powers` were fitted without this fold."""
+    found = {}
+    for kind, of_kind in fold.kinds.items():
+        mine = of_kind[rows]
+        entry: dict = {"n": int(mine.sum()), "distance": float(np.median(judged["distance"][mine]))}
+        for target in TARGETS:
+            j = {k: v[mine] if isinstance(v, np.ndarray) else v for k, v in judged[target].items()}
+            distance = judged["distance"][mine]
+            off, doubt = j["off"], distance**2  # what is far is doubted
+            entry[target] = {
+                "mae_ten": j["error"].mean(), "median": np.median(j["error"]), "worst_percentile": np.quantile(j["error"], 0.99),
+                "off_by_25": off.mean(), "at_bound": j["at_bound"].mean(),
+                "auroc_distance": roc_auc_score(off, doubt) if 0 < off.sum() < len(off) else None,
+                "covered": {str(c): covered(j["ratio"], distance, j["factors"][str(c)], 0.0).mean() for c in COVERAGES},
+                "covered_growing": {str(c): covered(j["ratio"], distance, j["factors"][str(c)], powers[target]).mean() for c in COVERAGES},
+            }  # fmt: skip
+        found[kind] = entry
+    return found
+
+
+def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None = None, weights: str | Path | None = None,
+               data_dir: str | Path | None = None, cache_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
+    """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `reach.Reach` beside the weights.
+
+    The power with which intervals grow is fitted, for the figures of a fold, on all other folds; what ships is fitted on all.
+    """
+    started = time.monotonic()
+    task = load_task(RECIPES[names[-1]], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    invariants, truth = task_invariants(task), truth_of(task)
+    found, powers = [], {}
+    for name in names:
+        folds, judged, rows = [], [], []
+        for fold, answer in run_all(task, RECIPES[name], cache_dir, progress):
+            folds.append(fold)
+            judged.append(judge_fold(answer, truth, reach_of(task, answer["train"], invariants), invariants))
+            rows.append(answer["test"])
+        kinds = {}
+        for i, fold in enumerate(folds):
+            others = [j for k, j in enumerate(judged) if k != i]
+            kinds |= kind_scores(fold, judged[i], rows[i], {t: smallest_power(others, t) for t in TARGETS})
+        powers[name] = {t: smallest_power(judged, t) for t in TARGETS}
+        found.append({"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers[name]})
+    record = {"variants": found, "command": "dtnet results domain", "data_sha256": task.checksum,
+              "shipped": _ship(task, invariants, powers[names[0]], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
+    write_json(results or RESULTS / "domain.json", plain(record))
+    return record
+
+
+def _ship(task, invariants: np.ndarray, growth: Mapping[str, float], weights: str | Path | None) -> dict:
+    """Points of what the shipped networks learned from; typical distance and limit are those of their validation crystals."""
+    split = task.split(SHIPPED_SEED)
+    known = {r.meta.get("file", "").removesuffix(".json.gz") for r in task.records[: task.n_benchmark]} | set(SMALL.labels)
+    train = np.array([i for i in split["train"] if task.records[i].meta.get("file", "").removesuffix(".json.gz") in known])
+    reach = reach_of(task, train, invariants)
+    away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
+    reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])), growth=dict(growth))
+    reach.save(Path(weights or WEIGHTS) / "known.safetensors")
+    return {"n": len(train), "limit": reach.limit, "typical": reach.typical, "test_in_domain": float((away["test"] <= reach.limit).mean()), "growth": dict(growth)}

@@ -1,0 +1,129 @@
+"""Is a crystal like those that the networks learned from? Distances in the space of a potential's pooled features, and the nearest crystals.
+
+The features of a crystal are pooled over its atoms (`layers.pooled`), divided by their deviation among the training crystals, clipped and
+projected on principal components. A crystal's distance is the mean distance to its `NEIGHBOURS` nearest training crystals, in units
+of the median of that among the training crystals themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Composition, Structure
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from .base.files import write_atomic
+from .features import Features, concatenate_crystals
+from .layers import pooled
+
+FEATURES = "7net-0:0-5"
+"""Encoder and layers; every shipped variant takes them anyway."""
+NEIGHBOURS = 5
+COMPONENTS = 64
+_WIDEST = 10.0  # deviations; what is further off counts as that far
+_BATCH = 64  # crystals
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the networks learned from, as points.
+
+    Attributes
+    ----------
+    center, scale : np.ndarray, [D]
+    components : np.ndarray, [D, P]
+    points : np.ndarray, [N, P]
+        Of the training crystals.
+    ids, formulas : tuple of N str
+    unit : float
+        Median of the training crystals' distances, before division.
+    limit : float
+        Largest `distance` of what is called in the domain.
+    growth : dict of str to float
+        By target: intervals grow with this power of `distance` beyond `typical`.
+    typical : float
+        Median distance of crystals like the training crystals.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    components: np.ndarray
+    points: np.ndarray
+    ids: tuple[str, ...]
+    formulas: tuple[str, ...]
+    unit: float = 1.0
+    limit: float = np.inf
+    growth: dict[str, float] | None = None
+    typical: float = 1.0
+
+    def place(self, invariants: np.ndarray) -> np.ndarray:
+        """Pooled features [B, D] -> points [B, P]."""
+        return np.clip((invariants - self.center) / self.scale, -_WIDEST, _WIDEST) @ self.components
+
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances [B] (NaN without training crystals enough), and rows of the nearest training crystals [B, NEIGHBOURS], nearest first."""
+        order, found = np.zeros((len(points), NEIGHBOURS), dtype=int), np.zeros(len(points))
+        for i, point in enumerate(points):
+            away = np.sqrt(np.square(self.points - point).sum(1))
+            order[i] = np.argsort(away, kind="stable")[:NEIGHBOURS]
+            found[i] = away[order[i]].mean() / self.unit
+        return found, order
+
+    def wider(self, target: str, distance: np.ndarray) -> np.ndarray:
+        """[B]: factor, at least 1, by which intervals of a target are wider at these distances [B]."""
+        return np.maximum(1.0, np.asarray(distance) / self.typical) ** (self.growth or {}).get(target, 0.0)
+
+    def new_pairs(self, structure: Structure) -> list[str]:
+        """Pairs of a crystal's elements that no training crystal has together, such as "Mo with Te"."""
+        symbols = sorted(e.symbol for e in structure.composition)
+        pairs = [(a, b) for i, a in enumerate(symbols) for b in symbols[i + 1 :]] or [(symbols[0], symbols[0])]
+        return [f"{a} with {b}" if a != b else a for a, b in pairs if not any(a in known and b in known for known in self._elements())]
+
+    def _elements(self) -> set[frozenset[str]]:
+        if not hasattr(self, "_sets"):
+            object.__setattr__(self, "_sets", {frozenset(e.symbol for e in Composition(f)) for f in set(self.formulas)})
+        return self._sets
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file; points in half precision."""
+        about = {"ids": self.ids, "formulas": self.formulas, "unit": self.unit, "limit": self.limit, "growth": self.growth, "typical": self.typical, "features": FEATURES}
+        arrays = {"center": self.center, "scale": self.scale, "components": self.components}
+        tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()} | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}
+        write_atomic(path, save(tensors, {"reach": json.dumps(about)}))
+
+
+def load_reach(path: str | Path) -> Reach:
+    """Read what `Reach.save` wrote; nothing in the file is executed."""
+    with safe_open(path, "np") as file:
+        arrays = {k: file.get_tensor(k).astype(float) for k in ("center", "scale", "components", "points")}
+        about = json.loads(file.metadata()["reach"])
+    about.pop("features")
+    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"])}))
+
+
+def fit_reach(invariants: np.ndarray, ids: Sequence[str], formulas: Sequence[str]) -> Reach:
+    """The space of training crystals with pooled features [N, D]; at least `NEIGHBOURS` + 1 of them."""
+    if len(invariants) <= NEIGHBOURS:
+        raise ValueError(f"{len(invariants)} crystals; give at least {NEIGHBOURS + 1}")
+    from sklearn.decomposition import PCA
+
+    spread = invariants.std(0)
+    scale = np.where(spread > 1e-4 * np.median(spread), spread, np.inf)
+    center = invariants.mean(0)
+    scaled = np.clip((invariants - center) / scale, -_WIDEST, _WIDEST)
+    pca = PCA(min(COMPONENTS, *scaled.shape), random_state=0, svd_solver="randomized").fit(scaled)
+    found = Reach(center, scale, pca.components_.T, scaled @ pca.components_.T, tuple(ids), tuple(formulas))
+    some = found.points[:: max(1, len(invariants) // 1000)]
+    away = [np.sort(np.sqrt(np.square(found.points - p).sum(1)))[1 : NEIGHBOURS + 1].mean() for p in some]
+    return Reach(**{**found.__dict__, "unit": float(np.median(away))})
+
+
+def invariants_of(features: Sequence[Features]) -> np.ndarray:
+    """Pooled features [B, D] of crystals encoded one by one."""
+    parts = [pooled(concatenate_crystals(features[i : i + _BATCH]).pack()).double().numpy() for i in range(0, len(features), _BATCH)]
+    return np.concatenate(parts)
