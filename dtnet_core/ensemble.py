@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from pymatgen.core import Structure
 
 from .base.paths import WEIGHTS
 from .checkpoint import load_network
@@ -25,6 +27,8 @@ from .judge import unphysical
 from .metrics import scalar_constant
 from .potentials.registry import load_encoder
 from .potentials.store import compute_features
+from .reach import FEATURES as REACH_FEATURES
+from .reach import Reach, invariants_of, load_reach
 from .readout import DTNet as Network
 
 _BATCH = 64  # crystals
@@ -49,6 +53,14 @@ class Prediction:
     flags : tuple of B str
         "" for an answer without known doubt, or the reason in words. An answer that no crystal can give (`judge.unphysical`) is refused:
         its numbers are NaN. One for an unusual crystal (`crystals.plausible.doubtful`) keeps them.
+    in_domain : np.ndarray, [B] bool
+        Whether the crystal is like those that the networks learned from: `distance` within the limit. Outside, tensors are guesses.
+    distance : np.ndarray, [B]
+        Of `reach.Reach`: 1 is what training crystals have among themselves.
+    nearest : tuple of B tuples of (id, formula)
+        The nearest training crystals, nearest first.
+    warnings : tuple of B tuples of str
+        All doubts in words: the flag, the distance, pairs of elements that no training crystal has.
     """
 
     tensors: np.ndarray
@@ -56,6 +68,17 @@ class Prediction:
     wide: np.ndarray
     members: np.ndarray
     flags: tuple[str, ...] = ()
+    in_domain: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    distance: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    nearest: tuple[tuple[tuple[str, str], ...], ...] = ()
+    warnings: tuple[tuple[str, ...], ...] = ()
+
+    def of(self, i: int) -> Prediction:
+        """The same of crystal i alone, B = 1."""
+        return Prediction(
+            self.tensors[i : i + 1], self.std[i : i + 1], self.wide[i : i + 1], self.members[:, i : i + 1], self.flags[i : i + 1],
+            self.in_domain[i : i + 1], self.distance[i : i + 1], self.nearest[i : i + 1], self.warnings[i : i + 1],
+        )  # fmt: skip
 
 
 def with_total(parts: np.ndarray) -> np.ndarray:
@@ -68,7 +91,7 @@ def encoders_of(features: Sequence[str]) -> list[str]:
     return list(dict.fromkeys("+".join(features).split("+")))
 
 
-def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded: Mapping[str, Features]) -> np.ndarray:
+def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded: Mapping[str, Features], bounded: bool = True) -> np.ndarray:
     """Electronic, ionic and total tensors of B crystals by each network, [M, B, 3, 3, 3], in the structures' frames.
 
     Parameters
@@ -78,21 +101,22 @@ def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded
         Of each network.
     encoded : mapping of str to Features
         One batch for each of `encoders_of(features)`.
+    bounded : bool
+        False: what the networks say before their links bound the eigenvalues.
     """
     with torch.inference_mode():
-        parts = [
-            network(concatenate_channels([encoded[p] for p in text.split("+")])).double().numpy()
-            for network, text in zip(networks, features, strict=True)
-        ]
-    return with_total(np.stack(parts))
+        batches = [concatenate_channels([encoded[p] for p in text.split("+")]) for text in features]
+        if not bounded:
+            return with_total(np.stack([unbounded_tensors(n, batch) for n, batch in zip(networks, batches, strict=True)]))
+        return with_total(np.stack([n(batch).double().numpy() for n, batch in zip(networks, batches, strict=True)]))
 
 
-def unbounded_tensors(network: Network, packed: Packed) -> np.ndarray:
+def unbounded_tensors(network: Network, batch: Features | Packed) -> np.ndarray:
     """[B, K, 3, 3], float64: what a network says before its link bounds the eigenvalues."""
     link, network.link = network.link, "linear"
     try:
         with torch.inference_mode():
-            return network.eval()(packed).double().numpy()
+            return network(batch).double().numpy()
     finally:
         network.link = link
 
@@ -116,10 +140,14 @@ class Ensemble:
         Encoders and layers of each network.
     calibration : dict
         `base` and the factors of the intervals; see `training.calibration.calibrate`.
+    reach : reach.Reach, optional
+        The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
     """
 
-    def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict[str, float]):
+    def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict[str, float],
+                 reach: Reach | None = None):  # fmt: skip
         self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
+        self.reach = reach if REACH_FEATURES in encoders_of(features) else None
 
     @property
     def elements(self) -> frozenset[str]:
@@ -150,20 +178,46 @@ class Ensemble:
         """
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
-        batches = [
-            member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()})
-            for i in range(0, len(crystals), _BATCH)
-        ]
-        everything = np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)  # [M, B, 3, 3, 3]
+        everything, unbounded = (self._members(found, len(crystals), bounded) for bounded in (True, False))
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
         _tell(flags, crystals)
-        members = everything[:, :, TARGETS.index(self.target)]
+        members, raw = (x[:, :, TARGETS.index(self.target)] for x in (everything, unbounded))
         kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
-        spread[kept] = raw_spread(members[:, kept], self.calibration["base"])
+        spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"]) for x in (members, raw)))
+        distance, nearest = self._neighbours(found, crystals)
+        if self.reach is not None:
+            spread = spread * self.reach.wider(self.target, distance)
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
-        return Prediction(members.mean(0), std, wide, members, flags)
+        inside = np.isnan(distance) | (distance <= (np.inf if self.reach is None else self.reach.limit))
+        told = tuple(self._warnings(*each) for each in zip(crystals, flags, inside, nearest, strict=True))
+        return Prediction(members.mean(0), std, wide, members, flags, inside, distance, nearest, told)
+
+    def _members(self, found: Mapping[str, Sequence[Features]], number: int, bounded: bool) -> np.ndarray:
+        """[M, B, 3, 3, 3]; see `member_tensors`."""
+        batches = [
+            member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()}, bounded)
+            for i in range(0, number, _BATCH)
+        ]
+        return np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)
+
+    def _neighbours(self, found: Mapping[str, Sequence[Features]], crystals: Sequence[Structure]) -> tuple[np.ndarray, tuple]:
+        """Distances [B], and ids and formulas of the nearest training crystals; NaN and none without `reach`."""
+        if self.reach is None or not crystals:
+            return np.full(len(crystals), np.nan), tuple(() for _ in crystals)
+        distance, rows = self.reach.nearest(self.reach.place(invariants_of(found[REACH_FEATURES])))
+        return distance, tuple(tuple((self.reach.ids[k], self.reach.formulas[k]) for k in row) for row in rows)
+
+    def _warnings(self, crystal: Structure, flag: str, inside: bool, nearest: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        told = [flag] if flag else []
+        if self.reach is not None:
+            formulas = ", ".join(dict.fromkeys(formula for _, formula in nearest))
+            if pairs := self.reach.new_pairs(crystal):
+                told.append(f"no training crystal has {' or '.join(pairs)}; nearest: {formulas}")
+            if not inside:
+                told.append(f"outside of the domain: unlike the training crystals (nearest: {formulas}), so the tensor is a guess")
+        return tuple(told)
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:
@@ -205,7 +259,13 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     found = [load_network(path) for path in sorted((root / variant).glob("*.safetensors"))]
     if [metadata["features"] for _, metadata in found] != about["members"]:
         raise ValueError(f"{root / variant}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
-    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target])
+    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)))
+
+
+@cache
+def _known(root: str) -> Reach | None:
+    path = Path(root) / "known.safetensors"
+    return load_reach(path) if path.is_file() else None
 
 
 class DTNet(Network):

@@ -41,6 +41,8 @@ def test_what_no_crystal_can_have(found, words):
 class Fixed:
     """A network that always gives its own constants."""
 
+    link = "clip"
+
     def __init__(self, values):
         self.values = values
 

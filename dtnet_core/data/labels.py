@@ -69,7 +69,7 @@ def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None
 
 
 def _chosen(name: str, known: set[str], data_dir: str | Path | None) -> list[Record]:
-    records = load_if_there(name, data_dir)
+    records = load_if_there(name, data_dir, stacklevel=4)  # the line that asked for labels
     if name == "pbesol_tensors":
         return clean(records)[0]
     if name == "mp_scalars":
@@ -77,11 +77,11 @@ def _chosen(name: str, known: set[str], data_dir: str | Path | None) -> list[Rec
     return [_in_its_frame(r) for r in records if (r.functional in APART or r.mp_id not in known) and _teaches_electronic(r)]
 
 
-def load_if_there(name: str, data_dir: str | Path | None = None) -> list[Record]:
+def load_if_there(name: str, data_dir: str | Path | None = None, stacklevel: int = 2) -> list[Record]:
     """Records of a file of the data folder; none, with a warning, where the folder does not have it."""
     if (resolve_data_dir("full", data_dir) / f"{name}.json.gz").is_file():
         return load_records("full", name, data_dir)
-    warnings.warn(f"no {name}.json.gz in the data folder: this goes on without its labels, and results are not the stored ones", stacklevel=3)
+    warnings.warn(f"no {name}.json.gz in the data folder: this goes on without its labels, and results are not the stored ones", stacklevel=stacklevel)
     return []
 
 

@@ -22,6 +22,7 @@ ENDINGS = (".parquet", ".csv", ".json")
 """Of the files that `write_rows` writes."""
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
+_BEFORE = ("id", "formula", "n_atoms", "tensor", "constant", "half_width_68", "half_width_90")
 _TOGETHER = 64  # crystals
 
 
@@ -57,7 +58,8 @@ def predict_rows(ensemble: Ensemble, paths: Iterable[str | Path]) -> Iterator[di
     ------
     dict
         `id`, `formula`, `n_atoms`, `tensor` (3 x 3 list, in the Cartesian frame of the structure as it was read), `constant` (mean of
-        the diagonal), `half_width_68` and `half_width_90` of its intervals, `error`; None where there is none.
+        the diagonal), `half_width_68` and `half_width_90` of its intervals, `in_domain`, `distance`, `nearest` (formulas of the nearest training
+        crystals) and `warnings` (in words), as in `ensemble.Prediction`; `error`; None where there is none.
     """
     elements = frozenset.intersection(*(load_encoder(part.rpartition(":")[0].strip()).elements for part in encoders_of(ensemble.features)))
     found = crystals(paths)
@@ -78,12 +80,10 @@ def _read(content, elements):
 
 
 def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
-    """(tensor, half widths) or the error of each structure."""
+    """A `Prediction` of one crystal, or the error, for each structure."""
     try:
         found = ensemble.predict(structures, progress=False)
-        flags = getattr(found, "flags", ()) or [""] * len(structures)
-        numbers = zip(found.tensors, found.std, found.wide, flags, strict=True)
-        return iter([ValueError(flag) if flag and not np.isfinite(tensor).all() else (tensor, std, wide) for tensor, std, wide, flag in numbers])
+        return iter([ValueError(one.flags[0]) if one.flags[0] and not np.isfinite(one.tensors).all() else one for one in map(found.of, range(len(structures)))])
     except (MemoryError, OSError):  # no crystal's fault
         raise
     except Exception as error:
@@ -93,15 +93,17 @@ def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
 
 
 def _row(name: str, structure, answer) -> dict:
-    row = dict.fromkeys(("id", "formula", "n_atoms", "tensor", "constant", "half_width_68", "half_width_90", "error")) | {"id": name}
+    row = dict.fromkeys((*_BEFORE, "in_domain", "distance", "nearest", "warnings", "error")) | {"id": name}
     if not isinstance(structure, Exception):
         row |= {"formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
-    if not isinstance(answer, Exception) and not np.isfinite(answer[0]).all():
+    if not isinstance(answer, Exception) and not np.isfinite(answer.tensors).all():
         answer = ValueError("the predicted tensor is not finite")
     if isinstance(answer, Exception):
         return row | {"error": str(answer).strip() or type(answer).__name__}
-    tensor, *widths = answer
-    return row | {"tensor": np.asarray(tensor, float).tolist(), "constant": float(np.trace(tensor) / 3)} | {
+    tensor, widths = np.asarray(answer.tensors[0], float), (answer.std[0], answer.wide[0])
+    where = {"in_domain": bool(answer.in_domain[0]), "distance": None if np.isnan(answer.distance[0]) else float(answer.distance[0]),
+             "nearest": ", ".join(dict.fromkeys(formula for _, formula in answer.nearest[0])), "warnings": "; ".join(answer.warnings[0])}  # fmt: skip
+    return row | {"tensor": tensor.tolist(), "constant": float(np.trace(tensor) / 3)} | where | {
         f"half_width_{round(100 * share)}": float(width) for share, width in zip(COVERAGES, widths, strict=True)
     }  # fmt: skip
 
@@ -134,7 +136,7 @@ def write_rows(rows: Sequence[dict], path: str | Path, **about: str) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = {"n_atoms": pyarrow.int32(), **dict.fromkeys(("id", "formula", "error", *about), pyarrow.string())}
+    kinds = {"n_atoms": pyarrow.int32(), **dict.fromkeys(("id", "formula", "nearest", "warnings", "error", *about), pyarrow.string()), "in_domain": pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in flat[0]])
     parquet.write_table(pyarrow.Table.from_pylist(flat, schema=schema), sink := pyarrow.BufferOutputStream())
     write_atomic(path, sink.getvalue().to_pybytes())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -134,8 +135,13 @@ def answer(structure: Structure, target: str, computed: np.ndarray | None = None
         warnings.simplefilter("ignore")  # flags say the same
         found = _ensemble(target).predict([structure], cache_dir=cache, progress=False)
     tensor = found.tensors[0]
-    doubts = (*notes, *(flag for flag in found.flags if flag))
+    doubts = (*notes, *found.warnings[0], *_nearest(found.nearest[0]))
     return Answer(target, structure, tensor, float(np.trace(tensor)) / 3, float(found.std[0]), float(found.wide[0]), doubts, computed)
+
+
+def _nearest(crystals: Sequence[tuple[str, str]]) -> list[str]:
+    """One line on the nearest training crystals, where they are known."""
+    return ["The nearest crystals that the networks learned from: " + ", ".join(f"{formula} ({name})" for name, formula in crystals)] if crystals else []
 
 
 def has_tensor(shown: Answer) -> bool:

@@ -19,7 +19,7 @@ from dtnet_core.base.results import load_results
 from dtnet_core.baselines.experiment import BaselineExperiment
 from dtnet_core.crystals.record import TARGETS
 from dtnet_core.data.loading import load_records
-from dtnet_core.ensemble import load_ensemble
+from dtnet_core.ensemble import Prediction, load_ensemble
 from dtnet_core.matbench import record as matbench_record
 from dtnet_core.run import prediction
 from dtnet_core.run.command_line import app, is_refusal
@@ -238,7 +238,8 @@ def test_a_crystal_that_breaks_the_network_does_not_take_the_others_along(monkey
                 raise RuntimeError("no such luck")
             tensors = np.stack([len(s) * np.eye(3) for s in structures])
             tensors[0, 0, 0] = np.nan if len(structures) > 1 else tensors[0, 0, 0]
-            return type("Prediction", (), {"tensors": tensors, "std": np.ones(len(tensors)), "wide": np.ones(len(tensors))})
+            n, one = len(tensors), np.ones(len(tensors))
+            return Prediction(tensors, one, one, tensors[None], ("",) * n, one > 0, one, ((("mp-1", "MgO"),),) * n, ((),) * n)
 
     rows = list(prediction.predict_rows(Fragile(), ["one.cif", "folder/sub", "one.cif"]))
     assert [row["error"] for row in rows] == [None, "no such luck", None] and rows[0]["constant"] == 8

@@ -10,6 +10,7 @@ from dtnet_core.base.files import read_json
 from dtnet_core.crystals.record import Record
 from dtnet_core.data import held_out
 from dtnet_core.data.held_out import material_groups
+from dtnet_core.data.labels import WITH_TOTAL
 from dtnet_core.data.splits import draw_split
 from dtnet_core.training import experiment, joint, search, sets, ship
 from dtnet_core.training.experiment import Experiment, run_experiment
@@ -28,7 +29,7 @@ from tests.blindness import (
 )
 
 TRAIN = TrainConfig(3e-3, batch_size=8, max_epochs=4, ema=0.9)
-RECIPE = Recipe(("a:0", "b:1", "a:0+b:1"), True, replace(TRAIN, max_epochs=3, weights=(2.0, 1.0, 1.0)), {"width": (8, 6, 4), "hidden": 8, "link": "clip"})
+RECIPE = Recipe(("a:0", "b:1", "a:0+b:1"), WITH_TOTAL, replace(TRAIN, max_epochs=3, weights=(2.0, 1.0, 1.0)), {"width": (8, 6, 4), "hidden": 8, "link": "clip"})
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from dtnet_core.training.calibration import calibrate, spread_ratios
 from dtnet_core.training.fit import TrainConfig
 from dtnet_core.training.joint import Recipe, Task, run_joint
 from dtnet_core.training.loop import Run
-from dtnet_core.training.losses import joint_errors
+from dtnet_core.training.losses import joint_errors, mean_of_known
 from dtnet_core.training.search import validate
 from dtnet_core.training.sets import build_set
 from dtnet_core.training.ship import SHIPPED_SEED, ship
@@ -105,17 +105,23 @@ def test_loss_of_a_tensor_and_of_a_scalar():
     g = np.random.default_rng(0)
     a, b = (x + x.swapaxes(-1, -2) for x in g.normal(size=(2, 5, 2, 3, 3)))
     mandel = [to_mandel(torch.from_numpy(x)) for x in (a, b)]
-    errors = joint_errors(*mandel, torch.tensor([False, False, False, True, True])).numpy()
+    errors, known = (x.numpy() for x in joint_errors(*mandel, torch.tensor([0, 0, 0, 1, 1])))
+    assert known.all()
     for k, (x, y) in enumerate([(a[:, 0], b[:, 0]), (a[:, 1], b[:, 1]), (a.sum(1), b.sum(1))]):
         assert errors[:3, k].mean() == pytest.approx(mae_ten(y[:3], x[:3]))
         mean = [np.trace(z[3:], axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3) for z in (x, y)]
         assert errors[3:, k].mean() == pytest.approx(mae_ten(*mean))
+    mandel[1][1, 1], form = float("nan"), torch.tensor([2, 0, 0, 1, 1])
+    again, known = joint_errors(*mandel, form)
+    diagonal = np.abs(np.diagonal(a[0, 0] - b[0, 0])).sum() / 6  # three of six elements, the others right
+    assert again[0, 0].item() == pytest.approx(diagonal) and known[1].tolist() == [True, False, False] and again[1, 1:].tolist() == [0, 0]
+    np.testing.assert_allclose(mean_of_known(again, known), [again[:, 0].mean(), *(again[[0, 2, 3, 4], k].mean() for k in (1, 2))], rtol=1e-12)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A tiny recipe among the named ones, and a cache for its features and runs."""
-    recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), False, TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
+    recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), (), TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(joint.RECIPES, "small", recipe)
         yield recipe, tmp_path_factory.mktemp("cache")

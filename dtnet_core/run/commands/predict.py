@@ -55,6 +55,9 @@ def show(rows: list[dict], target: str, variant: str) -> None:
         for row in good:
             table.add_row(Text(row["id"]), row["formula"], matrix(row["tensor"]), f"{row['constant']:.2f}", f"± {row['half_width_68']:.2f}", f"± {row['half_width_90']:.2f}")
         console.print(table)
+    for row in good:
+        if row["warnings"]:
+            console.print(Text(f"{row['id']}: {row['warnings']}"), soft_wrap=True)
     for row in failed:
         reason = row["error"].removeprefix(f"{row['id']}: ")
         console.print(Text(f"failed: {row['id']}: {reason}"), soft_wrap=True)
