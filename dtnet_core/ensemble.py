@@ -31,6 +31,8 @@ from .reach import FEATURES as REACH_FEATURES
 from .reach import Reach, invariants_of, load_reach
 from .readout import DTNet as Network
 
+KNOWN = "known.safetensors"
+"""File of a weights folder with what all variants learned from, `reach.Reach`."""
 _BATCH = 64  # crystals
 COVERAGES = (0.68, 0.90)
 """Share of crystals in the two intervals of a `Prediction`."""
@@ -139,7 +141,8 @@ class Ensemble:
     features : sequence of str
         Encoders and layers of each network.
     calibration : dict
-        `base` and the factors of the intervals; see `training.calibration.calibrate`.
+        `base` and the factors of the intervals, see `training.calibration.calibrate`; `growth`, the power of the distance with
+        which they grow, see `domain.record`.
     reach : reach.Reach, optional
         The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
     """
@@ -188,7 +191,7 @@ class Ensemble:
         spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"]) for x in (members, raw)))
         distance, nearest = self._neighbours(found, crystals)
         if self.reach is not None:
-            spread = spread * self.reach.wider(self.target, distance)
+            spread = spread * self.reach.wider(distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
         inside = np.isnan(distance) | (distance <= (np.inf if self.reach is None else self.reach.limit))
         told = tuple(self._warnings(*each) for each in zip(crystals, flags, inside, nearest, strict=True))
@@ -264,7 +267,7 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
 
 @cache
 def _known(root: str) -> Reach | None:
-    path = Path(root) / "known.safetensors"
+    path = Path(root) / KNOWN
     return load_reach(path) if path.is_file() else None
 
 

@@ -44,8 +44,6 @@ class Reach:
         Median of the training crystals' distances, before division.
     limit : float
         Largest `distance` of what is called in the domain.
-    growth : dict of str to float
-        By target: intervals grow with this power of `distance` beyond `typical`.
     typical : float
         Median distance of crystals like the training crystals.
     """
@@ -58,7 +56,6 @@ class Reach:
     formulas: tuple[str, ...]
     unit: float = 1.0
     limit: float = np.inf
-    growth: dict[str, float] | None = None
     typical: float = 1.0
 
     def place(self, invariants: np.ndarray) -> np.ndarray:
@@ -74,9 +71,9 @@ class Reach:
             found[i] = away[order[i]].mean() / self.unit
         return found, order
 
-    def wider(self, target: str, distance: np.ndarray) -> np.ndarray:
-        """[B]: factor, at least 1, by which intervals of a target are wider at these distances [B]."""
-        return np.maximum(1.0, np.asarray(distance) / self.typical) ** (self.growth or {}).get(target, 0.0)
+    def wider(self, distance: np.ndarray, power: float) -> np.ndarray:
+        """[B]: factor, at least 1, by which intervals are wider at these distances [B]: a power of the distance beyond `typical`."""
+        return np.maximum(1.0, np.asarray(distance) / self.typical) ** power
 
     def new_pairs(self, structure: Structure) -> list[str]:
         """Pairs of a crystal's elements that no training crystal has together, such as "Mo with Te"."""
@@ -91,7 +88,7 @@ class Reach:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; points in half precision."""
-        about = {"ids": self.ids, "formulas": self.formulas, "unit": self.unit, "limit": self.limit, "growth": self.growth, "typical": self.typical, "features": FEATURES}
+        about = {"ids": self.ids, "formulas": self.formulas, "unit": self.unit, "limit": self.limit, "typical": self.typical, "features": FEATURES}
         arrays = {"center": self.center, "scale": self.scale, "components": self.components}
         tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()} | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}
         write_atomic(path, save(tensors, {"reach": json.dumps(about)}))
