@@ -201,3 +201,26 @@ def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
     if not (first and last):
         raise ValueError(f"{path} has no part between {marks[0]} and {marks[1]}")
     write_atomic(path, f"{before}{first}\n{text}\n{last}{after}")
+
+
+def domain_table(record: Mapping, target: str = "electronic") -> str:
+    """`data/results/domain.json` for a target: kinds of crystals that no network had seen; with today's labels, and with further ones."""
+    ours, more = record["variants"]
+    rows = []
+    for kind, scores in ours["kinds"].items():
+        e, other = scores[target], more["kinds"][kind][target]
+        rows.append({"kept from training": kind, "tested": scores["n"], "MAE_ten": f"{e['mae_ten']:.2f}", "median": f"{e['median']:.2f}", "off by more than 25 %": f"{100 * e['off_by_25']:.0f} %",
+                     "90 % intervals hold, flat": f"{100 * e['covered']['0.9']:.0f} %", "growing": f"{100 * e['covered_growing']['0.9']:.0f} %", "MAE_ten with further labels": f"{other['mae_ten']:.2f}"})  # fmt: skip
+    return markdown_table(pd.DataFrame(rows))
+
+
+def domain_text(record: Mapping) -> str:
+    """What ships from `data/results/domain.json`, in a paragraph."""
+    shipped = record["shipped"]
+    grows = ", ".join(f"{power:g} ({target})" for target, power in shipped["growth"].items())
+    held = "; ".join(
+        f"{variant}: " + ", ".join(f"{target} {100 * by['0.68']['growing']:.0f} and {100 * by['0.9']['growing']:.0f} %" for target, by in covered.items())
+        for variant, covered in shipped["covered"].items()
+    )
+    return (f"A crystal is in the domain up to a distance of {shipped['limit']:.2f}; {100 * shipped['test_in_domain']:.0f} % of the {shipped['n_test']} test crystals of seed 0's split are. Intervals grow beyond a distance of "
+            f"{shipped['typical']:.2f} with these powers of it: {grows}. 68 and 90 % intervals hold of these test crystals: {held}.")  # fmt: skip
