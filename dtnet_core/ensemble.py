@@ -56,7 +56,8 @@ class Prediction:
         "" for an answer without known doubt, or the reason in words. An answer that no crystal can give (`judge.unphysical`) is refused:
         its numbers are NaN. One for an unusual crystal (`crystals.plausible.doubtful`) keeps them.
     in_domain : np.ndarray, [B] bool
-        Whether the crystal is like those that the networks learned from: `distance` within the limit. Outside, tensors are guesses.
+        Whether the crystal is like those that the networks learned from: `distance` within the limit, and no network so far off that only
+        its bound keeps the electronic constant above 1. Outside, tensors are guesses.
     distance : np.ndarray, [B]
         Of `reach.Reach`: 1 is what training crystals have among themselves.
     nearest : tuple of B tuples of (id, formula)
@@ -194,7 +195,9 @@ class Ensemble:
             spread = spread * self.reach.wider(distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
         inside = np.isnan(distance) | (distance <= (np.inf if self.reach is None else self.reach.limit))
-        told = tuple(self._warnings(*each) for each in zip(crystals, flags, inside, nearest, strict=True))
+        lowest = np.array([scalar_constant(m) for m in unbounded[:, :, 0]]).min(0)  # [B]
+        told = tuple(self._warnings(*each) for each in zip(crystals, flags, inside, nearest, lowest, strict=True))
+        inside = inside & (lowest >= 1)
         return Prediction(members.mean(0), std, wide, members, flags, inside, distance, nearest, told)
 
     def _members(self, found: Mapping[str, Sequence[Features]], number: int, bounded: bool) -> np.ndarray:
@@ -212,8 +215,10 @@ class Ensemble:
         distance, rows = self.reach.nearest(self.reach.place(invariants_of(found[REACH_FEATURES])))
         return distance, tuple(tuple((self.reach.ids[k], self.reach.formulas[k]) for k in row) for row in rows)
 
-    def _warnings(self, crystal: Structure, flag: str, inside: bool, nearest: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    def _warnings(self, crystal: Structure, flag: str, inside: bool, nearest: Sequence[tuple[str, str]], lowest: float) -> tuple[str, ...]:
         told = [flag] if flag else []
+        if lowest < 1:
+            told.append(f"outside of the domain: a network's electronic constant is {lowest:.2g} before it is bounded, below the 1 of empty space, so the tensor is a guess")
         if self.reach is not None:
             formulas = ", ".join(dict.fromkeys(formula for _, formula in nearest))
             if pairs := self.reach.new_pairs(crystal):
