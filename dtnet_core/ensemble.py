@@ -195,7 +195,7 @@ class Ensemble:
             spread = spread * self.reach.wider(distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
         inside = np.isnan(distance) | (distance <= (np.inf if self.reach is None else self.reach.limit))
-        lowest = np.array([scalar_constant(m) for m in unbounded[:, :, 0]]).min(0)  # [B]
+        lowest = np.trace(unbounded[:, :, 0], axis1=-2, axis2=-1).min(0) / 3  # [B]
         told = tuple(self._warnings(*each) for each in zip(crystals, flags, inside, nearest, lowest, strict=True))
         inside = inside & (lowest >= 1)
         return Prediction(members.mean(0), std, wide, members, flags, inside, distance, nearest, told)

@@ -10,7 +10,7 @@ import torch
 
 from dtnet_core import links
 from dtnet_core.checkpoint import load_network, save_network
-from dtnet_core.features import Features, from_mandel, mandel_outer, to_mandel
+from dtnet_core.features import Features, Packed, from_mandel, mandel_outer, to_mandel
 from dtnet_core.layers import (
     HAVE_TORCH_SCATTER,
     MLP,
@@ -18,6 +18,7 @@ from dtnet_core.layers import (
     Dropout,
     FunctionalShift,
     GatedMLP,
+    pooled,
     safe_norm,
     segment_sum,
 )
@@ -379,3 +380,16 @@ def test_divided_differences_of_near_and_far_eigenvalues():
         (2 * links.spectral_softplus(tensor)[0, 1]).backward()
         slope = (soft(b) - soft(a)) / (b - a) if b - a > 1e-6 else 1 / (1 + np.exp(-a))
         assert float(tensor.grad[0, 1]) == pytest.approx(slope, rel=1e-6) and float(tensor.grad[1, 0]) == pytest.approx(slope, rel=1e-6)
+
+
+def test_readout_features_pool_to_invariants_by_hand():
+    """Two crystals: weighted means and deviations of scalars, weighted means of norms; a constant channel has no deviation."""
+    scalars = torch.tensor([[1.0, 5.0], [3.0, 5.0], [7.0, 1.0]])
+    vectors = torch.zeros(3, 3, 1)
+    vectors[0, :, 0], vectors[1, :, 0] = torch.tensor([3.0, 4.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    tensors = torch.zeros(3, 6, 1)
+    tensors[2, :, 0] = torch.tensor([2.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    packed = Packed(scalars, vectors, tensors, torch.tensor([0, 0, 1]), torch.tensor([0.25, 0.75, 1.0]), 2)
+    deviation = (0.25 * 1.5**2 + 0.75 * 0.5**2) ** 0.5
+    expected = torch.tensor([[2.5, 5.0, deviation, 0.0, 2.0, 0.0], [7.0, 1.0, 0.0, 0.0, 0.0, 2.0]])
+    torch.testing.assert_close(pooled(packed), expected)
