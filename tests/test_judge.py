@@ -4,7 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
+from dtnet_core.crystals.structures import InvalidStructureError
 from dtnet_core.ensemble import Ensemble, with_total
 from dtnet_core.judge import unphysical
 from dtnet_core.screening.streaming import _columns
@@ -66,6 +68,17 @@ def test_predict_refuses_an_answer_with_a_flag_and_keeps_the_others(tmp_path):
     with pytest.warns(UserWarning, match=r"crystal 0 \(Mg1 O1\): the predicted tensor has an element of 3\.3e\+08"):
         bad = ensemble((3.0, 3.3e8), (3.1, 3.3e8)).predict([crystal, crystal], tmp_path, progress=False)
     assert np.isnan(bad.tensors).all() and np.isnan(bad.std).all() and all("element" in flag for flag in bad.flags)
+
+
+def test_an_atom_in_a_box_is_refused_and_a_slab_is_told(tmp_path):
+    box = Structure(Lattice.cubic(10), ["He"], [[0.5, 0.5, 0.5]])
+    with pytest.raises(InvalidStructureError, match="an atom alone in a box is no crystal"):
+        ensemble((3.0, 6.0), (3.1, 6.2)).predict(box, tmp_path, progress=False)
+    rocksalt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    slab = Structure(Lattice.tetragonal(4.21, 24.21), rocksalt.species, rocksalt.cart_coords, coords_are_cartesian=True)
+    with pytest.warns(UserWarning, match="a slab, wire or molecule, for which the constant depends on the gap"):
+        found = ensemble((3.0, 6.0), (3.1, 6.2)).predict(slab, tmp_path, progress=False)
+    assert found.warnings[0] == (found.flags[0],) and found.in_domain.all()  # these networks know no training crystals
 
 
 def test_no_crystals_give_arrays_without_rows(tmp_path):
