@@ -36,9 +36,7 @@ _LABEL_KEYS = ("target", "model", "encoder")
 
 def _need(results: Sequence[Mapping], what: str) -> None:
     if not results:
-        raise ValueError(
-            f"there are no {what} to draw; check the filter, or run the notebook that makes them"
-        )
+        raise ValueError(f"there are no {what} to draw; check the filter, or run the notebook that makes them")
 
 
 @figure
