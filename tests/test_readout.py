@@ -393,3 +393,20 @@ def test_readout_features_pool_to_invariants_by_hand():
     deviation = (0.25 * 1.5**2 + 0.75 * 0.5**2) ** 0.5
     expected = torch.tensor([[2.5, 5.0, deviation, 0.0, 2.0, 0.0], [7.0, 1.0, 0.0, 0.0, 0.0, 2.0]])
     torch.testing.assert_close(pooled(packed), expected)
+
+
+def test_readout_dropout_keeps_its_share_to_the_256th():
+    torch.manual_seed(0)
+    kept = Dropout(0.5).train()(torch.ones(2_000_000))
+    assert (kept > 0).double().mean().item() == pytest.approx(0.5, abs=1.5e-3)  # one of 256 more would be 0.004
+    assert kept.double().mean().item() == pytest.approx(1.0, abs=3e-3)
+
+
+def test_readout_units_leave_bonds_alone_that_a_network_does_not_take():
+    packed = Packed(torch.randn(3, 2), torch.randn(3, 3, 1), torch.randn(3, 6, 1), torch.tensor([0, 0, 1]), torch.tensor([0.5, 0.5, 1.0]), 2)
+    bonded = replace(packed, edges=(torch.tensor([0, 1]), torch.randn(2, 4), torch.randn(2, 3, 1)))
+    targets = torch.eye(3).expand(2, 3, 3) * torch.tensor([2.0, 4.0])[:, None, None]
+    plain, other = DTNet(DTNetConfig((2, 1, 1))), DTNet(DTNetConfig((2, 1, 1)))
+    plain.fit_scales(packed, targets)
+    other.fit_scales(bonded, targets)
+    assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), other.buffers(), strict=True))
