@@ -43,7 +43,8 @@ _CUTOFF, _BATCH_BONDS = 5.0, 2000
 def ensemble(members: Sequence[int] | None = None) -> Callable[[Sequence[Structure]], np.ndarray]:
     """Electronic, ionic and total tensors by the default ensemble, or by some of its networks; each encoder runs once."""
     from dtnet_core.encoder import encode
-    from dtnet_core.ensemble import encoders_of, load_ensemble, member_tensors
+    from dtnet_core.ensemble import load_ensemble
+    from dtnet_core.members import encoders_of, member_tensors
     from dtnet_core.potentials.registry import load_encoder, parse_features
 
     whole = load_ensemble("total")
@@ -54,7 +55,7 @@ def ensemble(members: Sequence[int] | None = None) -> Callable[[Sequence[Structu
 
     def run(structures: Sequence[Structure]) -> np.ndarray:
         encoded = {text: encode(encoders[name], structures, layers) for text, (name, layers) in wanted.items()}
-        return member_tensors(networks, texts, encoded).mean(0)[:, 2]
+        return member_tensors(networks, texts, encoded)[0].mean(0)[:, 2]
 
     return run
 

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from pymatgen.core import Structure
 
 from .base.paths import WEIGHTS
@@ -22,9 +21,9 @@ from .checkpoint import load_network
 from .crystals.given import as_structures
 from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
-from .features import Features, Packed, concatenate_channels, concatenate_crystals
-from .judge import unphysical
-from .metrics import scalar_constant
+from .features import Features, concatenate_crystals
+from .judge import below_empty_space, unphysical
+from .members import encoders_of, member_tensors, raw_spread
 from .potentials.registry import load_encoder
 from .potentials.store import compute_features
 from .reach import FEATURES as REACH_FEATURES
@@ -84,54 +83,6 @@ class Prediction:
         )  # fmt: skip
 
 
-def with_total(parts: np.ndarray) -> np.ndarray:
-    """Electronic and ionic tensors [..., 2, 3, 3] -> with their sum, the total tensors: [..., 3, 3, 3]."""
-    return np.concatenate([parts, parts.sum(-3, keepdims=True)], -3)
-
-
-def encoders_of(features: Sequence[str]) -> list[str]:
-    """Each "encoder:layers" that a member takes, once."""
-    return list(dict.fromkeys("+".join(features).split("+")))
-
-
-def member_tensors(networks: Sequence[Network], features: Sequence[str], encoded: Mapping[str, Features], bounded: bool = True) -> np.ndarray:
-    """Electronic, ionic and total tensors of B crystals by each network, [M, B, 3, 3, 3], in the structures' frames.
-
-    Parameters
-    ----------
-    networks : sequence of readout.DTNet
-    features : sequence of str
-        Of each network.
-    encoded : mapping of str to Features
-        One batch for each of `encoders_of(features)`.
-    bounded : bool
-        False: what the networks say before their links bound the eigenvalues.
-    """
-    with torch.inference_mode():
-        batches = [concatenate_channels([encoded[p] for p in text.split("+")]) for text in features]
-        if not bounded:
-            return with_total(np.stack([unbounded_tensors(n, batch) for n, batch in zip(networks, batches, strict=True)]))
-        return with_total(np.stack([n(batch).double().numpy() for n, batch in zip(networks, batches, strict=True)]))
-
-
-def unbounded_tensors(network: Network, batch: Features | Packed) -> np.ndarray:
-    """[B, K, 3, 3], float64: what a network says before its link bounds the eigenvalues."""
-    link, network.link = network.link, "linear"
-    try:
-        with torch.inference_mode():
-            return network(batch).double().numpy()
-    finally:
-        network.link = link
-
-
-def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
-    """What intervals are proportional to: deviation among members and a share `base` of the constant, [M, B, 3, 3] -> [B]."""
-    if not members.shape[1]:
-        return np.zeros(0)
-    constants = np.array([scalar_constant(m) for m in members])  # [M, B]
-    return np.hypot(constants.std(0, ddof=min(1, len(members) - 1)), base * constants.mean(0))
-
-
 class Ensemble:
     """Networks for one target whose mean is the prediction; `load_ensemble` gives the ones that ship.
 
@@ -182,7 +133,7 @@ class Ensemble:
         """
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
-        everything, unbounded = (self._members(found, len(crystals), bounded) for bounded in (True, False))
+        everything, unbounded = self._members(found, len(crystals))
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
@@ -194,19 +145,21 @@ class Ensemble:
         if self.reach is not None:
             spread = spread * self.reach.wider(distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
-        inside = np.isnan(distance) | (distance <= (np.inf if self.reach is None else self.reach.limit))
         lowest = np.trace(unbounded[:, :, 0], axis1=-2, axis2=-1).min(0) / 3  # [B]
-        told = tuple(self._warnings(*each) for each in zip(crystals, flags, inside, nearest, lowest, strict=True))
-        inside = inside & (lowest >= 1)
+        doubts = tuple(map(below_empty_space, lowest))
+        inside = np.array([not doubt for doubt in doubts], dtype=bool) & (np.ones(len(crystals), dtype=bool) if self.reach is None else distance <= self.reach.limit)
+        far = [() if self.reach is None else self.reach.doubts(*each) for each in zip(crystals, distance, nearest, strict=True)]
+        told = tuple(tuple(filter(None, (flag, doubt, *words))) for flag, doubt, words in zip(flags, doubts, far, strict=True))
         return Prediction(members.mean(0), std, wide, members, flags, inside, distance, nearest, told)
 
-    def _members(self, found: Mapping[str, Sequence[Features]], number: int, bounded: bool) -> np.ndarray:
-        """[M, B, 3, 3, 3]; see `member_tensors`."""
+    def _members(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Two [M, B, 3, 3, 3]; see `members.member_tensors`."""
         batches = [
-            member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()}, bounded)
+            member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()})
             for i in range(0, number, _BATCH)
-        ]
-        return np.concatenate(batches or [np.zeros((len(self.networks), 0, 3, 3, 3))], 1)
+        ] or [(np.zeros((len(self.networks), 0, 3, 3, 3)),) * 2]
+        bounded, unbounded = (np.concatenate(parts, 1) for parts in zip(*batches, strict=True))
+        return bounded, unbounded
 
     def _neighbours(self, found: Mapping[str, Sequence[Features]], crystals: Sequence[Structure]) -> tuple[np.ndarray, tuple]:
         """Distances [B], and ids and formulas of the nearest training crystals; NaN and none without `reach`."""
@@ -214,18 +167,6 @@ class Ensemble:
             return np.full(len(crystals), np.nan), tuple(() for _ in crystals)
         distance, rows = self.reach.nearest(self.reach.place(invariants_of(found[REACH_FEATURES])))
         return distance, tuple(tuple((self.reach.ids[k], self.reach.formulas[k]) for k in row) for row in rows)
-
-    def _warnings(self, crystal: Structure, flag: str, inside: bool, nearest: Sequence[tuple[str, str]], lowest: float) -> tuple[str, ...]:
-        told = [flag] if flag else []
-        if lowest < 1:
-            told.append(f"outside of the domain: a network's electronic constant is {lowest:.2g} before it is bounded, below the 1 of empty space, so the tensor is a guess")
-        if self.reach is not None:
-            formulas = ", ".join(dict.fromkeys(formula for _, formula in nearest))
-            if pairs := self.reach.new_pairs(crystal):
-                told.append(f"no training crystal has {' or '.join(pairs)}; nearest: {formulas}")
-            if not inside:
-                told.append(f"outside of the domain: unlike the training crystals (nearest: {formulas}), so the tensor is a guess")
-        return tuple(told)
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

@@ -43,3 +43,10 @@ def unphysical(members: np.ndarray) -> str | None:
     if spread > DISAGREEMENT:
         return f"the networks disagree by {100 * spread:.0f} % about the constant ({', '.join(f'{c:.3g}' for c in constants)}): the mean says nothing"
     return None
+
+
+def below_empty_space(lowest: float) -> str:
+    """Doubt in words about a crystal for which the lowest electronic constant of any network, before its link bounds it, is below 1; else ""."""
+    if lowest >= 1:
+        return ""
+    return f"outside of the domain: a network's electronic constant is {lowest:.2g} before it is bounded, below the 1 of empty space, so the tensor is a guess"

@@ -110,16 +110,27 @@ class Units(nn.Module):
 
     def dielectric(self, six: Tensor) -> Tensor:
         """Tensors in the network's units -> dielectric tensors, both [B, K, 6] in Mandel's notation."""
-        identity = six.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-        mean, scale = self.output_mean[:, None], self.output_scale[:, None]  # [K, 1]
-        linear = six * scale + mean * identity
-        if self.link == "linear" or (self.link == "clip" and self.training):
-            return linear
-        floor = six.new_tensor(self.floors)[:, None]  # [K, 1]
+        unbounded = self.unbounded(six)
+        return unbounded if self.link == "clip" and self.training else self.bound(unbounded)
+
+    def unbounded(self, six: Tensor) -> Tensor:
+        """Tensors in the network's units [B, K, 6] in those of the dielectric constant, before the link."""
+        return six * self.output_scale[:, None] + self.output_mean[:, None] * _identity(six)
+
+    def bound(self, tensors: Tensor) -> Tensor:
+        """Eigenvalues of `unbounded` tensors [B, K, 6] above their floors, as the link says."""
+        if self.link == "linear":
+            return tensors
+        identity, floor = _identity(tensors), tensors.new_tensor(self.floors)[:, None]  # [K, 1]
         if self.link == "clip":
-            return to_mandel(spectral_clip(from_mandel(linear - floor * identity))) + floor * identity
-        offset = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # zero comes out as the mean
-        return scale * to_mandel(spectral_softplus(from_mandel(six + offset * identity))) + floor * identity
+            return to_mandel(spectral_clip(from_mandel(tensors - floor * identity))) + floor * identity
+        mean, scale = self.output_mean[:, None], self.output_scale[:, None]  # [K, 1]
+        start = inverse_softplus((mean - floor).clamp_min(0.1) / scale)  # the mean comes out as the mean
+        return scale * to_mandel(spectral_softplus(from_mandel((tensors - mean * identity) / scale + start * identity))) + floor * identity
+
+
+def _identity(like: Tensor) -> Tensor:
+    return like.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
 
 
 def _root_mean_square(values: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ class Reach:
         return np.clip((invariants - self.center) / self.scale, -_WIDEST, _WIDEST) @ self.components
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distances [B] (NaN without training crystals enough), and rows of the nearest training crystals [B, NEIGHBOURS], nearest first."""
+        """Distances [B], and rows of the nearest training crystals [B, NEIGHBOURS], nearest first."""
         order, found = np.zeros((len(points), NEIGHBOURS), dtype=int), np.zeros(len(points))
         for i, point in enumerate(points):
             away = np.sqrt(np.square(self.points - point).sum(1))
@@ -79,12 +80,20 @@ class Reach:
         """Pairs of a crystal's elements that no training crystal has together, such as "Mo with Te"."""
         symbols = sorted(e.symbol for e in structure.composition)
         pairs = [(a, b) for i, a in enumerate(symbols) for b in symbols[i + 1 :]] or [(symbols[0], symbols[0])]
-        return [f"{a} with {b}" if a != b else a for a, b in pairs if not any(a in known and b in known for known in self._elements())]
+        return [f"{a} with {b}" if a != b else a for a, b in pairs if not any(a in known and b in known for known in self._elements)]
 
-    def _elements(self) -> set[frozenset[str]]:
-        if not hasattr(self, "_sets"):
-            object.__setattr__(self, "_sets", {frozenset(e.symbol for e in Composition(f)) for f in set(self.formulas)})
-        return self._sets
+    def doubts(self, structure: Structure, distance: float, nearest: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """What is new about a crystal at a distance, in words that name the nearest (id, formula)."""
+        formulas, told = ", ".join(dict.fromkeys(formula for _, formula in nearest)), []
+        if pairs := self.new_pairs(structure):
+            told.append(f"no training crystal has {' or '.join(pairs)}; nearest: {formulas}")
+        if distance > self.limit:
+            told.append(f"outside of the domain: unlike the training crystals (nearest: {formulas}), so the tensor is a guess")
+        return tuple(told)
+
+    @cached_property
+    def _elements(self) -> frozenset[frozenset[str]]:
+        return frozenset(frozenset(e.symbol for e in Composition(f)) for f in set(self.formulas))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; points in half precision."""
@@ -117,7 +126,7 @@ def fit_reach(invariants: np.ndarray, ids: Sequence[str], formulas: Sequence[str
     found = Reach(center, scale, pca.components_.T, scaled @ pca.components_.T, tuple(ids), tuple(formulas))
     some = found.points[:: max(1, len(invariants) // 1000)]
     away = [np.sort(np.sqrt(np.square(found.points - p).sum(1)))[1 : NEIGHBOURS + 1].mean() for p in some]
-    return Reach(**{**found.__dict__, "unit": float(np.median(away))})
+    return replace(found, unit=float(np.median(away)))
 
 
 def invariants_of(features: Sequence[Features]) -> np.ndarray:

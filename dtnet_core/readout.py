@@ -174,6 +174,10 @@ class DTNet(Units):
 
     def forward_mandel(self, packed: Packed) -> Tensor:
         """The same as [B, K, 6] in Mandel's notation."""
+        return self.dielectric(self.in_units(packed))
+
+    def in_units(self, packed: Packed) -> Tensor:
+        """The same in the network's units, before `links.Units.dielectric`."""
         self._check(packed)
         s, v, t, edges = self.scaled(packed)  # [N, Cs], [N, 3, Cv], [N, 6, Ct]
         s, v, t = self.input_dropout(s, v, t)
@@ -191,7 +195,7 @@ class DTNet(Units):
         six = segment_sum(atoms.flatten(1), packed.crystal, packed.n_crystals).view(-1, self.config.outputs, 6)
         if packed.projectors is not None:
             six = torch.einsum("bij,bkj->bki", packed.projectors, six)
-        return self.dielectric(six)
+        return six
 
     def _check(self, packed: Packed) -> None:
         channels = (packed.scalars.shape[-1], packed.vectors.shape[-1], packed.tensors.shape[-1])

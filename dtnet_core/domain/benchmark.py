@@ -1,7 +1,7 @@
 """The benchmark of reach: networks that have seen no crystal of a kind answer for all tested crystals of it.
 
 A fold keeps whole kinds from training (`kinds`), whatever file their records come from, and with them every record of the same
-formula or material (`data.held_out`). What the networks say, unbounded and one by one, is kept in the cache folder, so that ways to
+formula or material (`data.held_out`). What the networks say, one by one, is kept in the cache folder, so that ways to
 bound, mix and doubt answers can be compared without training again.
 """
 
@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from tqdm import tqdm
 
 from ..base.files import write_atomic
-from ..base.paths import default_cache_dir
+from ..base.paths import default_cache_dir, sources
+from ..base.results import provenance
 from ..data.held_out import held_out
 from ..data.labels import LABELS
 from ..data.splits import split_by_group
-from ..ensemble import unbounded_tensors
-from ..layers import pooled
-from ..training.joint import TRAIN, Recipe, Task, fit_member
+from ..members import both_tensors, with_total
+from ..training.joint import CODE_OF_A_RUN, TRAIN, Recipe, Task, fit_member
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
 TOGETHER = 2
@@ -56,22 +55,30 @@ class Fold:
         drawn = split_by_group([task.records[i] for i in first], seed, (0.85, 0.1, 0.05))
         drawn = {"train": first[np.concatenate([drawn["train"], drawn["test"]])], "val": first[drawn["val"]], "test": np.flatnonzero(out[: task.n_benchmark])}
         split = held_out(drawn, task.records, task.group, "group")
-        from_file = np.array([r.meta.get("file", "").removesuffix(".json.gz") for r in task.records])
-        allowed = ~out & ((np.arange(len(out)) < task.n_benchmark) | np.isin(from_file, labels))
-        return split | {"train": split["train"][allowed[split["train"]]]}
+        train = split["train"][np.isin(split["train"], rows_of_labels(task, labels))]
+        return split | {"train": train[~out[train]]}
 
 
-def points(task: Task, features: str = "7net-0:0-5", dimensions: int = 50) -> np.ndarray:
-    """[B, dimensions]: principal components of the pooled features of all records, for `kinds.clusters`."""
-    data = task.of(features)
-    numbers = torch.cat([pooled(data.batch(rows)) for rows in torch.split(torch.arange(len(data)), 1000)]).double().numpy()
-    spread = numbers.std(0)
-    return PCA(dimensions, random_state=0).fit_transform((numbers - numbers.mean(0))[:, spread > 1e-8] / spread[spread > 1e-8])
+def file_of(task: Task, i: int) -> str:
+    """Name of the data file of a record, without its ending."""
+    return task.records[i].meta.get("file", "").removesuffix(".json.gz")
 
 
-def folds(task: Task, cache_dir: str | Path | None = None) -> list[Fold]:
-    """Pairs of elements, bonding, tails, and clusters, `TOGETHER` at a time."""
-    by_cluster = clusters(points(task))
+def rows_of_labels(task: Task, labels: Sequence[str]) -> np.ndarray:
+    """Positions of the benchmark's records and of those of some files."""
+    return np.array([i for i in range(len(task.records)) if i < task.n_benchmark or file_of(task, i) in labels])
+
+
+def points(invariants: np.ndarray, dimensions: int = 50) -> np.ndarray:
+    """[B, dimensions]: principal components of pooled features [B, D], for `kinds.clusters`."""
+    spread = invariants.std(0)
+    varies = spread > 1e-8
+    return PCA(dimensions, random_state=0).fit_transform(((invariants - invariants.mean(0)) / np.where(varies, spread, 1))[:, varies])
+
+
+def folds(task: Task, invariants: np.ndarray, cache_dir: str | Path | None = None) -> list[Fold]:
+    """Pairs of elements, bonding, tails, and clusters of pooled features [B, D], `TOGETHER` at a time."""
+    by_cluster = clusters(points(invariants))
     names = sorted(by_cluster)
     some = [names[i : i + TOGETHER] for i in range(0, len(names), TOGETHER)]
     return [
@@ -88,10 +95,11 @@ def answers(task: Task, fold: Fold, recipe: Recipe, cache_dir: str | Path | None
     Returns
     -------
     dict
-        "train", "val", "test": positions. "val_members", "test_members": unbounded electronic and ionic tensors [M, b, 2, 3, 3].
+        "train", "val", "test": positions. "val_bounded", "val_unbounded", "test_bounded", "test_unbounded": electronic, ionic and
+        total tensors [M, b, 3, 3, 3]. "commit" that trained them.
     """
     split = fold.split(task, recipe.labels)
-    key = hashlib.sha256(repr((recipe, task.checksum, *map(bytes, split.values()))).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((recipe, task.checksum, sources(*CODE_OF_A_RUN), *map(bytes, split.values()))).encode()).hexdigest()[:16]
     path = Path(cache_dir or default_cache_dir()) / "domain" / f"{fold.name.replace(' ', '-')}-{key}.npz"
     if path.is_file():
         with np.load(path) as stored:
@@ -99,15 +107,11 @@ def answers(task: Task, fold: Fold, recipe: Recipe, cache_dir: str | Path | None
     networks = [fit_member(recipe, task, split, 0, m, cache_dir, progress).model for m in range(len(recipe.members))]
     found = dict(split)
     for part in ("val", "test"):
-        each = [unbounded_tensors(n, task.of(f).batch(torch.as_tensor(split[part]))) for n, f in zip(networks, recipe.members, strict=True)]
-        found[f"{part}_members"] = np.stack(each)
+        each = [both_tensors(n, task.of(f).batch(torch.as_tensor(split[part]))) for n, f in zip(networks, recipe.members, strict=True)]
+        for name, tensors in zip(("bounded", "unbounded"), zip(*each, strict=True), strict=True):
+            found[f"{part}_{name}"] = with_total(np.stack(tensors))
+    found["commit"] = np.array(provenance()["commit"])
     buffer = io.BytesIO()
     np.savez(buffer, **found)
     write_atomic(path, buffer.getvalue())
     return found
-
-
-def run_all(task: Task, recipe: Recipe, cache_dir: str | Path | None = None, progress: bool = True) -> Iterator[tuple[Fold, dict[str, np.ndarray]]]:
-    """`answers` of every fold, trained where they are not stored."""
-    for fold in tqdm(folds(task, cache_dir), unit="fold", disable=not progress):
-        yield fold, answers(task, fold, recipe, cache_dir, progress)

@@ -8,28 +8,16 @@ import numpy as np
 import torch
 
 from ..crystals.record import TARGETS
-from ..ensemble import COVERAGES, raw_spread, with_total
-from ..layers import pooled
-from ..links import spectral_clip
+from ..ensemble import COVERAGES
+from ..members import raw_spread, with_total
 from ..metrics import mae_ten, scalar_constant
-from ..reach import FEATURES, Reach, fit_reach
+from ..reach import Reach, fit_reach
 from ..training.calibration import calibrate
 from ..training.joint import Task
 
 POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
-FLOORS = (1.0, 0.0)
-
-
-def task_invariants(task: Task) -> np.ndarray:
-    """Pooled features [B, D] of all records."""
-    data = task.of(FEATURES)
-    return torch.cat([pooled(data.batch(rows)) for rows in torch.split(torch.arange(len(data)), 1000)]).double().numpy()
-
-
-def bounded(members: np.ndarray) -> np.ndarray:
-    """Unbounded electronic and ionic tensors [M, b, 2, 3, 3] -> the nearest physical ones and the total, [M, b, 3, 3, 3]."""
-    floors = np.array(FLOORS)[:, None, None] * np.eye(3)
-    return with_total(spectral_clip(torch.from_numpy(members - floors)).numpy() + floors)
+FLOORS = {"electronic": 1.0, "ionic": 0.0, "total": 1.0}
+"""No eigenvalue is lower."""
 
 
 def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray) -> dict[str, dict]:
@@ -54,8 +42,8 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     distance = {part: reach.nearest(reach.place(invariants[found[part]]))[0] for part in ("val", "test")}
     result: dict[str, dict] = {"distance": distance["test"] / np.median(distance["val"])}
     for k, target in enumerate(TARGETS):
-        raw = {part: with_total(found[f"{part}_members"])[:, :, k] for part in ("val", "test")}
-        said = {part: bounded(found[f"{part}_members"]).mean(0)[:, k] for part in ("val", "test")}
+        raw = {part: found[f"{part}_unbounded"][:, :, k] for part in ("val", "test")}
+        said = {part: found[f"{part}_bounded"][:, :, k].mean(0) for part in ("val", "test")}
         true = {part: truth[found[part], k] for part in ("val", "test")}
         factors = calibrate(raw["val"], true["val"])
         constant, wrong = scalar_constant(true["test"]), np.abs(scalar_constant(said["test"]) - scalar_constant(true["test"]))
@@ -63,7 +51,7 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
         lowest = np.linalg.eigvalsh(said["test"])[:, 0]
         result[target] = {
             "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / raw_spread(raw["test"], factors["base"]), "factors": factors,
-            "at_bound": lowest < (1.0 if target != "ionic" else 0.0) + 0.02,
+            "at_bound": lowest < FLOORS[target] + 0.02,
         }  # fmt: skip
     return result
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
 
 from ..base.files import read_json
 from ..base.paths import RESULTS, WEIGHTS
@@ -16,11 +18,12 @@ from ..base.results import plain, provenance, write_json
 from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES, KNOWN, load_ensemble
 from ..metrics import scalar_constant
-from ..reach import Reach
+from ..reach import FEATURES, Reach
 from ..training.joint import Task, load_task
+from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
-from .benchmark import RECIPES, SMALL, Fold, run_all
-from .intervals import covered, judge_fold, reach_of, smallest_power, task_invariants, truth_of
+from .benchmark import RECIPES, SMALL, Fold, answers, file_of, folds, rows_of_labels
+from .intervals import covered, judge_fold, reach_of, smallest_power, truth_of
 
 LIMIT = 0.98
 """Share of validation crystals of a random split that are called in the domain."""
@@ -55,20 +58,22 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
     """
     started = time.monotonic()
     task = load_task(RECIPES[names[-1]], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
-    invariants, truth = task_invariants(task), truth_of(task)
-    found, powers = [], {}
+    invariants, truth = pooled_invariants(task.of(FEATURES)).astype(float), truth_of(task)
+    kept, found, powers = folds(task, invariants, cache_dir), [], {}
     for name in names:
-        folds, judged, rows = [], [], []
-        for fold, answer in run_all(task, RECIPES[name], cache_dir, progress):
-            folds.append(fold)
+        judged, rows, commits = [], [], set()
+        for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):
+            answer = answers(task, fold, RECIPES[name], cache_dir, progress)
             judged.append(judge_fold(answer, truth, reach_of(task, answer["train"], invariants), invariants))
             rows.append(answer["test"])
+            commits.add(str(answer["commit"]))
         kinds = {}
-        for i, fold in enumerate(folds):
+        for i, fold in enumerate(kept):
             others = [j for k, j in enumerate(judged) if k != i]
             kinds |= kind_scores(fold, judged[i], rows[i], {t: smallest_power(others, t) for t in TARGETS})
         powers[name] = {t: smallest_power(judged, t) for t in TARGETS}
-        found.append({"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers[name]})
+        found.append({"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers[name],
+                      "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits)})
     record = {"variants": found, "command": "dtnet results domain", "data_sha256": task.checksum,
               "shipped": _ship(task, invariants, powers[names[0]], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
     write_json(results or RESULTS / "domain.json", plain(record))
@@ -78,8 +83,7 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
 def _ship(task: Task, invariants: np.ndarray, growth: Mapping[str, float], weights: str | Path | None) -> dict:
     """Points of what the shipped networks learned from; typical distance and limit are those of their validation crystals."""
     folder, split = Path(weights or WEIGHTS), task.split(SHIPPED_SEED)
-    known = {r.meta.get("file", "").removesuffix(".json.gz") for r in task.records[: task.n_benchmark]} | set(SMALL.labels)
-    train = np.array([i for i in split["train"] if task.records[i].meta.get("file", "").removesuffix(".json.gz") in known])
+    train = np.intersect1d(split["train"], rows_of_labels(task, SMALL.labels))
     reach = reach_of(task, train, invariants)
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))

@@ -22,12 +22,11 @@ from torch import Tensor
 from ..crystals.record import Record
 from ..data.descriptors import compute_descriptors
 from ..features import to_mandel
-from ..layers import pooled
 from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
 from ..training.fit import TrainConfig, fit
 from ..training.joint import OPTIONS, TRAIN, channels_of, select_parts
-from ..training.sets import CrystalSet, build_set
+from ..training.sets import CrystalSet, build_set, pooled_invariants
 
 _CHUNK = 1000
 """Crystals whose features are in memory unpacked at a time."""
@@ -42,7 +41,7 @@ class Inputs:
     crystals : CrystalSet
         Equivariant features, without targets.
     pooled : np.ndarray, [B, 2 Cs + Cv + Ct]
-        See `pool`.
+        See `training.sets.pooled_invariants`.
     descriptors : np.ndarray, [B, D]
         See `describe`.
     parts : mapping of str to three slices
@@ -65,7 +64,7 @@ def load_inputs(structures: Sequence[Structure], features: str, cache_dir: str |
         sets.append(build_set(compute_features(features, chunk, False, cache_dir, progress), records, cache_dir=cache_dir))
     crystals = join_sets(sets)
     parts = channels_of(features, structures[0], cache_dir)
-    return Inputs(crystals, pool(crystals), compute_descriptors(structures, cache_dir, progress), parts)
+    return Inputs(crystals, pooled_invariants(crystals), compute_descriptors(structures, cache_dir, progress), parts)
 
 
 def join_sets(sets: Sequence[CrystalSet]) -> CrystalSet:
@@ -73,11 +72,6 @@ def join_sets(sets: Sequence[CrystalSet]) -> CrystalSet:
     joined = {k: torch.cat([getattr(s, k) for s in sets]) for k in ("scalars", "vectors", "tensors", "weights", "projectors")}
     counts = torch.cat([s.start.diff() for s in sets])
     return CrystalSet(**joined, start=torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
-
-
-def pool(crystals: CrystalSet) -> np.ndarray:
-    """`layers.pooled` of all crystals, [B, 2 Cs + Cv + Ct]."""
-    return torch.cat([pooled(crystals.batch(rows)) for rows in torch.split(torch.arange(len(crystals)), _CHUNK)]).numpy()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..base.files import write_atomic
 from ..base.paths import default_cache_dir, sources
 from ..data.descriptors import describe
+from ..layers import pooled
 from ..training.joint import RECIPES as ENCODERS
 from . import model as matbench_model
 from .model import Inputs, Network, Shallow, convex_weights, load_inputs
@@ -117,7 +118,7 @@ def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learne
 def _digest(learner: Learner, *facts) -> str:
     code = sources(*_CODE[type(learner)])
     m = matbench_model
-    shallow = (m.design_matrix, m._standardized, m._unit_norm, m._estimator, describe, m.pool)
+    shallow = (m.design_matrix, m._standardized, m._unit_norm, m._estimator, describe, pooled)
     own = (type(learner), inner_split, m._within, *((m.train_network,) if isinstance(learner, Network) else shallow))
     facts = [f.tobytes() if isinstance(f, np.ndarray) else f for f in facts]
     return hashlib.sha256(repr((learner, facts, code, [inspect.getsource(o) for o in own])).encode()).hexdigest()[:20]

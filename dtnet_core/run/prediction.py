@@ -15,7 +15,8 @@ from ..base.files import write_atomic
 from ..base.reading import ReadError
 from ..crystals.readers import SINGLE, ending_of, read_file
 from ..crystals.sources import entries, to_structure
-from ..ensemble import COVERAGES, Ensemble, encoders_of
+from ..ensemble import COVERAGES, Ensemble
+from ..members import encoders_of
 from ..potentials.registry import load_encoder
 
 ENDINGS = (".parquet", ".csv", ".json")

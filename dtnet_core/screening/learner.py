@@ -11,8 +11,8 @@ import torch
 
 from ..crystals.record import Record
 from ..crystals.structures import crystal_key
-from ..ensemble import with_total
 from ..features import to_mandel
+from ..members import with_total
 from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
 from ..training.fit import TrainConfig, fit, predict

@@ -19,7 +19,8 @@ from ..base.results import IDENTITY, plain, provenance
 from ..crystals.record import TARGETS, Record
 from ..data.labels import WITH_TOTAL, load_auxiliary
 from ..data.loading import data_sha256, load_records
-from ..ensemble import COVERAGES, Ensemble, encoders_of, load_ensemble
+from ..ensemble import COVERAGES, Ensemble, load_ensemble
+from ..members import encoders_of
 from ..metrics import scalar_constant
 from ..potentials.registry import spell_features
 from .labelled import with_gaps

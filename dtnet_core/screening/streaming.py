@@ -24,8 +24,9 @@ from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
-from ..ensemble import encoders_of, load_ensemble, member_tensors
+from ..ensemble import load_ensemble
 from ..judge import unphysical
+from ..members import encoders_of, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..potentials.registry import load_encoder, parse_features
 
@@ -54,7 +55,7 @@ def predict_members(ensemble, structures: Sequence[Structure]) -> np.ndarray:
         if size >= ATOMS_PER_BATCH or position == len(structures) - 1:
             encoders = [(p, *parse_features(p)[0]) for p in encoders_of(ensemble.features)]
             encoded = {p: encode(load_encoder(name), batch, layers) for p, name, layers in encoders}
-            parts.append(member_tensors(ensemble.networks, ensemble.features, encoded))
+            parts.append(member_tensors(ensemble.networks, ensemble.features, encoded)[0])
             batch, size = [], 0
     return np.concatenate(parts, 1) if parts else np.zeros((len(ensemble.networks), 0, 3, 3, 3))
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..ensemble import COVERAGES, raw_spread
+from ..ensemble import COVERAGES
+from ..members import raw_spread
 from ..metrics import scalar_constant
 
 

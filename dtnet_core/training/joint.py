@@ -27,7 +27,7 @@ from ..data.held_out import held_out, material_groups, near_twins, with_twin
 from ..data.labels import WITH_TOTAL, load_auxiliary
 from ..data.loading import data_sha256, load_clean
 from ..data.splits import draw_split
-from ..ensemble import with_total
+from ..members import with_total
 from ..metrics import mae_ten
 from ..potentials.registry import spell_features
 from ..potentials.store import compute_features
@@ -39,7 +39,7 @@ from .sets import CrystalSet, build_set
 
 MODEL = "DTNet-joint"
 PARTS = ("electronic", "ionic")
-_CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
+CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
 
 
 TRAIN = TrainConfig(1.6e-3, weight_decay=0.01, max_epochs=30, patience=30, ema=0.99, weights=(2.75, 1.0, 1.0))
@@ -176,7 +176,7 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     data = task.of(features)
     functionals = 1 + max(LABELLED.values() if data.functional is None else (*LABELLED.values(), int(data.functional.max())))
     shape = DTNetConfig(data.channels, outputs=len(PARTS), functionals=functionals, **recipe.options)
-    code = sources(*_CODE_OF_A_RUN)
+    code = sources(*CODE_OF_A_RUN)
     kept = data.start.numpy().tobytes()  # an encoder that tells equivalent atoms apart keeps more of them
     targets = hashlib.sha256(b"" if task.data.targets is None else task.data.targets.numpy().tobytes()).hexdigest()
     settings = (features, recipe.train, shape, seed, member, task.checksum, targets, kept, code, *map(bytes, split.values()))

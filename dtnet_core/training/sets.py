@@ -18,6 +18,7 @@ from torch import Tensor
 from ..crystals.record import Record, functional_kind
 from ..crystals.symmetry_store import Orbits, stored_orbits
 from ..features import Features, Packed, from_mandel, to_mandel
+from ..layers import pooled
 
 ORBIT_SYMPREC = 1e-3
 """Distance in angstrom within which atoms must map onto each other to be treated as equivalent."""
@@ -89,6 +90,11 @@ class CrystalSet:
     def target_tensors(self, crystals: Tensor | None = None) -> Tensor:
         """Dielectric tensors [b, K, 3, 3] of these crystals (default all)."""
         return from_mandel(self.targets if crystals is None else self.targets[crystals])
+
+
+def pooled_invariants(data: CrystalSet) -> np.ndarray:
+    """`layers.pooled` of all crystals of a set, [B, 2 Cs + Cv + Ct]."""
+    return torch.cat([pooled(data.batch(rows)) for rows in torch.split(torch.arange(len(data)), 1000)]).numpy()
 
 
 def build_set(features: Sequence[Features], records: Sequence[Record], target: str | Sequence[str] | None = None,

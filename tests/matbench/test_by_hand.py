@@ -17,7 +17,6 @@ from dtnet_core.matbench.model import (
     convex_weights,
     design_matrix,
     join_sets,
-    pool,
     train_network,
 )
 from dtnet_core.matbench.perceptron import Perceptron
@@ -33,7 +32,7 @@ from dtnet_core.matbench.run import (
 )
 from dtnet_core.matbench.task import Row, Task, five_folds
 from dtnet_core.training import joint, sets
-from dtnet_core.training.sets import CrystalSet
+from dtnet_core.training.sets import CrystalSet, pooled_invariants
 from tests.blindness import MadeUp, differences, no_orbits, small_records
 
 
@@ -48,7 +47,7 @@ def crystal_set(*sizes, seed=0) -> CrystalSet:
 
 def test_pooled_features_are_weighted_means_spreads_and_norms():
     crystals = crystal_set(1, 3, 2)
-    found = pool(crystals)
+    found = pooled_invariants(crystals)
     assert found.shape == (3, 2 * 4 + 3 + 2)
     for b, (start, end) in enumerate(((0, 1), (1, 4), (4, 6))):
         s, v, t, w = (x[start:end].numpy() for x in (crystals.scalars, crystals.vectors, crystals.tensors, crystals.weights))
