@@ -7,7 +7,7 @@ PROFILE ?= mini
 OUT ?= build/reproduce
 # Where torch comes from, for instance https://download.pytorch.org/whl/cpu, whose builds bring no CUDA libraries.
 TORCH_INDEX ?=
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 # One thread each: the networks are small, and sums then round alike on every machine.
 export OMP_NUM_THREADS ?= 1

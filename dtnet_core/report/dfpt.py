@@ -13,7 +13,7 @@ from ..crystals.record import TARGETS, record_from_dict
 from ..crystals.symmetry import crystal_system
 from ..data.comparison import median_percent
 from ..metrics import anisotropy_ratio
-from .pages import markdown_table, update_block
+from .markdown import markdown_table, update_block
 
 DOCUMENT = DATA / "open_dfpt.md"
 ANISOTROPIC = 1.02

@@ -6,25 +6,12 @@ import json
 
 from ..base.paths import ROOT
 from ..base.results import load_results
-from .pages import (
-    blind_sentence,
-    blind_text,
-    card_table,
-    chosen_on_text,
-    domain_table,
-    domain_text,
-    enrichment_lines,
-    front_table,
-    markdown_table,
-    matbench_table,
-    readme_table,
-    roads_table,
-    screening_table,
-    twins_table,
-    update_block,
-)
+from .markdown import markdown_table, update_block
+from .pages import card_table, front_table, matbench_table, readme_table, roads_table
+from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
 from .tables import by_formula, headline, interval_table
+from .trust import blind_sentence, blind_text, chosen_on_text, domain_table, domain_text, twins_table
 
 
 def markdown_blocks() -> dict[tuple[str, str], str]:

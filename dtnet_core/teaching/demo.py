@@ -149,6 +149,13 @@ def has_tensor(shown: Answer) -> bool:
     return bool(np.isfinite(shown.tensor).all())
 
 
+def in_words(shown: Answer) -> str:
+    """The answer in one line."""
+    formula, computed = shown.structure.composition.reduced_formula, "" if shown.computed is None else f", computed from first principles {_short(float(np.trace(shown.computed)) / 3)}"
+    said = f"{_short(shown.constant)} ± {_short(shown.half_width)} (68 %)" if has_tensor(shown) else "no answer"
+    return f"{formula}: {shown.target} dielectric constant {said}{computed}."
+
+
 def as_html(shown: Answer) -> str:
     """The answer in words and numbers."""
     structure = shown.structure

@@ -20,16 +20,21 @@ The answer takes a few seconds. Your file is not kept.</p>"""
 class Page(ipywidgets.VBox):
     """Pick or upload a crystal; the answer is below.
 
+    Parameters
+    ----------
+    target : {"electronic", "ionic", "total"}
+        What is asked for first.
+
     Attributes
     ----------
     upload, pick, target : widgets that ask
     status, words, picture : widgets that answer
     """
 
-    def __init__(self):
+    def __init__(self, target: str = "total"):
         self.upload = ipywidgets.FileUpload(description="Upload a crystal", multiple=False, layout={"width": "12em"})
         self.pick = ipywidgets.Dropdown(options=["", *demo.examples()], description="or pick one")
-        self.target = ipywidgets.ToggleButtons(options=TARGETS, value="total", description="tensor")
+        self.target = ipywidgets.ToggleButtons(options=TARGETS, value=target, description="tensor")
         self.status, self.words = ipywidgets.HTML(), ipywidgets.HTML(layout={"width": "24em", "margin": "0 2em 0 0"})
         self.picture = ipywidgets.Image(format="png", layout={"display": "none", "width": "520px", "object_fit": "contain"})
         self._shown: demo.Upload | None = None

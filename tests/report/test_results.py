@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from dtnet_core.base import results as r
-from dtnet_core.report import pages
+from dtnet_core.report import pages, screening
 from dtnet_core.report import tables as t
 from dtnet_core.report.documents import markdown_blocks
 
@@ -165,11 +165,11 @@ def test_markdown_files_show_what_the_results_files_hold():
 
 
 def test_shares_of_few_hits_come_with_their_interval():
-    assert pages.share_interval(8, 18) == pytest.approx((0.2456, 0.6628), abs=1e-3)  # Wilson's, from tables
-    assert pages.share_interval(0, 10)[0] == 0 and pages.share_interval(10, 10)[1] == 1
-    text = pages.enrichment_text([one := {"hits": 8, "top": 18, "n": 1824, "enrichment": 45.0}])
+    assert screening.share_interval(8, 18) == pytest.approx((0.2456, 0.6628), abs=1e-3)  # Wilson's, from tables
+    assert screening.share_interval(0, 10)[0] == 0 and screening.share_interval(10, 10)[1] == 1
+    text = screening.enrichment_text([one := {"hits": 8, "top": 18, "n": 1824, "enrichment": 45.0}])
     assert "8 are among its first 18: 45 times chance (95 %, as so few crystals are counted: 25 to 67; one division" in text
-    text = pages.enrichment_text([one, one | {"hits": 9, "enrichment": 51.0}, one | {"hits": 10, "enrichment": 57.0}])
+    text = screening.enrichment_text([one, one | {"hits": 9, "enrichment": 51.0}, one | {"hits": 10, "enrichment": 57.0}])
     assert "9 are among" in text and "51 times chance" in text and "3 divisions into folds with 8 to 10, 95 % interval of their mean 36 to 66" in text
     assert pages.paired_text({"difference": -0.009, "interval": [-0.02, 0.001]}).endswith("holds 0") and "holds" not in pages.paired_text({"difference": -0.013, "interval": [-0.02, -0.007]})
     assert t.mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 4.303 / 3**0.5), abs=1e-3)  # t of two degrees of freedom

@@ -12,7 +12,7 @@ from nbclient.exceptions import CellExecutionError
 from dtnet_core.run.batch import refresh_notebook
 from dtnet_core.run.comparison import MOST_IGNORED
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -11,7 +11,7 @@ import pytest
 
 from dtnet_core.run.parameters import _RULES, CHOICES, ParameterError, check_parameters
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def defaults(path: Path) -> dict:
