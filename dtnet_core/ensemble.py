@@ -23,8 +23,7 @@ from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .judge import below_empty_space, unphysical
-from .members import encoders_of, member_tensors, raw_spread
-from .potentials.registry import load_encoder
+from .members import encoders_of, known_elements, member_tensors, raw_spread
 from .potentials.store import compute_features
 from .reach import FEATURES as REACH_FEATURES
 from .reach import Reach, invariants_of, load_reach
@@ -107,7 +106,7 @@ class Ensemble:
     @property
     def elements(self) -> frozenset[str]:
         """Symbols of the elements that all its encoders know."""
-        return frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in encoders_of(self.features)))
+        return known_elements(self.features)
 
     def predict(self, structures, cache_dir: str | Path | None = None, progress: bool = True) -> Prediction:
         """Dielectric tensors of crystals with their uncertainty.

@@ -9,6 +9,7 @@ import torch
 
 from .features import Features, Packed, concatenate_channels, from_mandel
 from .metrics import scalar_constant
+from .potentials.registry import load_encoder
 from .readout import DTNet
 
 
@@ -20,6 +21,11 @@ def with_total(parts: np.ndarray) -> np.ndarray:
 def encoders_of(features: Sequence[str]) -> list[str]:
     """Each "encoder:layers" that a member takes, once."""
     return list(dict.fromkeys("+".join(features).split("+")))
+
+
+def known_elements(features: Sequence[str]) -> frozenset[str]:
+    """Symbols of the elements that all encoders of the members know."""
+    return frozenset.intersection(*(load_encoder(part.rpartition(":")[0].strip()).elements for part in encoders_of(features)))
 
 
 def both_tensors(network: DTNet, packed: Packed) -> tuple[np.ndarray, np.ndarray]:

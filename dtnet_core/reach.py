@@ -74,7 +74,7 @@ class Reach:
 
     def wider(self, distance: np.ndarray, power: float) -> np.ndarray:
         """[B]: factor, at least 1, by which intervals are wider at these distances [B]: a power of the distance beyond `typical`."""
-        return np.maximum(1.0, np.asarray(distance) / self.typical) ** power
+        return growth(np.asarray(distance) / self.typical, power)
 
     def new_pairs(self, structure: Structure) -> list[str]:
         """Pairs of a crystal's elements that no training crystal has together, such as "Mo with Te"."""
@@ -101,6 +101,11 @@ class Reach:
         arrays = {"center": self.center, "scale": self.scale, "components": self.components}
         tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()} | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}
         write_atomic(path, save(tensors, {"reach": json.dumps(about)}))
+
+
+def growth(distance: np.ndarray, power: float) -> np.ndarray:
+    """[B]: by how much intervals are wider at distances [B] in units of the typical one."""
+    return np.maximum(1.0, distance) ** power
 
 
 def load_reach(path: str | Path) -> Reach:

@@ -11,7 +11,7 @@ from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from ..members import raw_spread, with_total
 from ..metrics import mae_ten, scalar_constant
-from ..reach import Reach, fit_reach
+from ..reach import Reach, fit_reach, growth
 from ..training.calibration import calibrate
 from ..training.joint import Task
 
@@ -58,7 +58,7 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
 
 def covered(ratio: np.ndarray, distance: np.ndarray, factor: np.ndarray | float, power: float) -> np.ndarray:
     """[b] bool: whether an interval that grows with a power of the distance holds the truth."""
-    return ratio <= factor * np.maximum(1.0, distance) ** power
+    return ratio <= factor * growth(distance, power)
 
 
 def smallest_power(folds: Sequence[Mapping], target: str, coverage: float = COVERAGES[1]) -> float:

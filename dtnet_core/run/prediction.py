@@ -16,8 +16,7 @@ from ..base.reading import ReadError
 from ..crystals.readers import SINGLE, ending_of, read_file
 from ..crystals.sources import entries, to_structure
 from ..ensemble import COVERAGES, Ensemble
-from ..members import encoders_of
-from ..potentials.registry import load_encoder
+from ..members import known_elements
 
 ENDINGS = (".parquet", ".csv", ".json")
 """Of the files that `write_rows` writes."""
@@ -62,7 +61,7 @@ def predict_rows(ensemble: Ensemble, paths: Iterable[str | Path]) -> Iterator[di
         the diagonal), `half_width_68` and `half_width_90` of its intervals, `in_domain`, `distance`, `nearest` (formulas of the nearest training
         crystals) and `warnings` (in words), as in `ensemble.Prediction`; `error`; None where there is none.
     """
-    elements = frozenset.intersection(*(load_encoder(part.rpartition(":")[0].strip()).elements for part in encoders_of(ensemble.features)))
+    elements = known_elements(ensemble.features)
     found = crystals(paths)
     while some := list(islice(found, _TOGETHER)):
         read = [_read(content, elements) for _, content in some]

@@ -26,7 +26,7 @@ from ..crystals.sources import entries, to_structure
 from ..encoder import encode
 from ..ensemble import load_ensemble
 from ..judge import unphysical
-from ..members import encoders_of, member_tensors
+from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..potentials.registry import load_encoder, parse_features
 
@@ -65,7 +65,7 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
 
     What is no crystal's fault (no memory; weights or files that this machine does not have or cannot open now) is raised.
     """
-    elements = frozenset.intersection(*(load_encoder(p.rpartition(":")[0].strip()).elements for p in encoders_of(ensemble.features)))
+    elements = known_elements(ensemble.features)
     rows = [{"id": name, "formula": None, "n_atoms": None, "flag": None, "error": None} for name, _ in chunk]
     good: list[tuple[dict, Structure]] = []
     for row, (_, content) in zip(rows, chunk, strict=True):

@@ -52,12 +52,11 @@ def rotation_about(axis: str, degrees: float | Sequence[float]) -> np.ndarray:
     return Rotation.from_rotvec(angles[..., None] * np.eye(3)["xyz".index(axis)]).as_matrix()
 
 
-def ellipsoid_viewer(names: Sequence[str], structures: Sequence[Structure], tensors: np.ndarray):
+def ellipsoid_viewer(structures: Sequence[Structure], tensors: np.ndarray):
     """Crystals in chemiscope, each with its ellipsoid of displacements: the tips of eps E for all E of length one.
 
     Parameters
     ----------
-    names : sequence of B str
     structures : sequence of B pymatgen Structure
     tensors : np.ndarray, [B, 3, 3]
 
@@ -75,7 +74,6 @@ def ellipsoid_viewer(names: Sequence[str], structures: Sequence[Structure], tens
         placed.append({"position": centre.tolist(), **shape})
     values = np.linalg.eigvalsh(tensors)  # [B, 3]
     properties = {
-        "crystal": {"target": "structure", "values": list(names)},
         "mean constant": {"target": "structure", "values": values.mean(1)},
         "highest / lowest": {"target": "structure", "values": values[:, 2] / values[:, 0]},
     }
@@ -84,6 +82,6 @@ def ellipsoid_viewer(names: Sequence[str], structures: Sequence[Structure], tens
         return chemiscope.show(
             [AseAtomsAdaptor.get_atoms(s) for s in structures], properties=properties,
             shapes={"ellipsoid": {"kind": "ellipsoid", "parameters": {"global": {"color": 0x56B4E9}, "structure": placed}}},
-            settings={"structure": [{"unitCell": True, "shape": "ellipsoid", "supercell": [2, 2, 1]}],
+            settings={"structure": [{"unitCell": True, "shape": "ellipsoid"}],
                       "map": {"x": {"property": "mean constant"}, "y": {"property": "highest / lowest"}}},
         )  # fmt: skip
