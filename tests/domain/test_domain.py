@@ -1,0 +1,89 @@
+"""Kinds of crystals that are kept from training: who belongs to them, that nothing of them trains, and intervals by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from dtnet_core.base.files import read_json
+from dtnet_core.base.paths import RESULTS
+from dtnet_core.crystals.record import Record
+from dtnet_core.domain.benchmark import Fold, rows_of_labels
+from dtnet_core.domain.intervals import POWERS, covered, smallest_power
+from dtnet_core.domain.kinds import bonding, element_pairs, tails
+
+
+def record(name: str, species=("Na", "Cl"), electronic=None, file="mp_tensors.json.gz", ratio=1.0, meta=None) -> Record:
+    structure = Structure(Lattice.cubic(4), list(species), [[0, 0, 0], [0.5, 0.5, 0.5]])
+    tensor = None if electronic is None else electronic * np.diag([1.0, 1.0, ratio])
+    return Record(name, structure, structure.composition.reduced_formula, tensor, None if tensor is None else 0 * tensor, tensor, meta={"file": file} | (meta or {}))
+
+
+def test_pairs_of_elements():
+    found = element_pairs([record("a", ("Mo", "Te")), record("b", ("Mo", "S")), record("c", ("Tl", "Se")), record("d", ("Ag", "Tl")), record("e", ("La", "N"))])
+    assert {kind: np.flatnonzero(mask).tolist() for kind, mask in found.items()} == {
+        "Zr Nb Mo Hf Ta W with Se Te": [0], "Tl with an anion": [2], "Ag with an anion": [], "rare earth with N P As Sb Bi": [4],
+    }  # fmt: skip
+
+
+def test_bonding_of_crystals_that_everybody_knows():
+    rocksalt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    layers = Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(3.16, 12.3), ["Mo", "S"], [[1 / 3, 2 / 3, 0.25], [1 / 3, 2 / 3, 0.621]])
+    argon = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.31), ["Ar"], [[0, 0, 0]]).get_primitive_structure()
+    assert (bonding(rocksalt), bonding(layers)) == ("3D", "2D") and bonding(argon) in ("", "0D")
+
+
+def test_tails_are_those_of_the_benchmark_and_hold_other_records_too():
+    benchmark = [record(f"b{i}", electronic=2.0 + 0.01 * i) for i in range(99)] + [record("high", electronic=50.0)]
+    others = [record("scalar", meta={"eps_electronic_poly": 60.0, "eps_total_poly": 70.0}), record("low", meta={"eps_electronic_poly": 2.0, "eps_total_poly": 2.1})]
+    found = tails([*benchmark, *others], 100)
+    assert found["largest constants"][99:].tolist() == [True, True, False] and found["largest constants"][:99].sum() == 4
+    assert tails([*benchmark[:50], record("flat", electronic=2.0, ratio=5.0)], 51)["largest anisotropy"][-1]
+
+
+def task_of(records, n_benchmark):
+    return SimpleNamespace(records=records, n_benchmark=n_benchmark, group=np.arange(len(records)))
+
+
+def test_nothing_of_a_kind_trains_whatever_its_file_and_formula():
+    """Telluride tensors, scalars and diagonals stay out; so does every record of a validation crystal's formula, and labels not asked for."""
+    salts = [(a, x) for a in ("Li", "Na", "K", "Rb", "Cs") for x in ("F", "Cl", "Br", "I")]
+    benchmark = [record(f"{a}{x}", (a, x), 3.0) for a, x in salts] + [record("MoTe", ("Mo", "Te"), 9.0)]
+    extra = [record(f"s-{a}{x}", (a, x), file="mp_scalars.json.gz") for a, x in salts] + [record("s-MoSe", ("Mo", "Se"), file="mp_scalars.json.gz"), record("s-MoTe", ("Mo", "Te"), file="mp_scalars.json.gz"),
+             record("j-MoTe", ("Mo", "Te"), file="jarvis_electronic.json.gz"), record("j-MgO", ("Mg", "O"), file="jarvis_electronic.json.gz")]  # fmt: skip
+    task = task_of([*benchmark, *extra], len(benchmark))
+    fold = Fold("pairs", element_pairs(task.records))
+    for labels, further in ((("mp_scalars",), set()), (("mp_scalars", "jarvis_electronic"), {"j-MgO"})):
+        split = fold.split(task, labels)
+        ids = {part: {task.records[i].id for i in rows} for part, rows in split.items()}
+        formulas = {part: {task.records[i].formula for i in rows} for part, rows in split.items()}
+        assert ids["test"] == {"MoTe"} and not any("Mo" in i for i in ids["train"] | ids["val"])
+        assert not formulas["train"] & formulas["val"] and len(ids["val"]) >= 2
+        held = ids["val"] | {f"s-{i}" for i in ids["val"]}
+        assert ids["train"] == ({r.id for r in task.records} - {"j-MgO"} - held - {i for i in {r.id for r in task.records} if "Mo" in i}) | further
+    assert {task.records[i].id for i in rows_of_labels(task, ())} == {r.id for r in benchmark}
+
+
+def test_intervals_that_grow_by_hand():
+    ratio, distance = np.array([1.0, 3.0, 8.0, 9.0]), np.array([0.5, 2.0, 2.0, 3.0])
+    assert covered(ratio, distance, 1.0, 0.0).tolist() == [True, False, False, False]
+    assert covered(ratio, distance, 1.0, 2.0).tolist() == [True, True, False, True]
+    fold = {"distance": distance, "electronic": {"ratio": ratio, "factors": {"0.9": 1.0, "0.5": 1.0}}}
+    assert smallest_power([fold], "electronic", 0.9) == 3.0  # 2 ** 3 = 8 holds the third
+    never = {"distance": np.zeros(2), "electronic": {"ratio": np.array([5.0, 5.0]), "factors": {"0.9": 1.0, "0.5": 1.0}}}
+    assert smallest_power([never], "electronic", 0.9) == POWERS[-1]
+    assert smallest_power([fold, never], "electronic", 0.5) == 3.0  # the mean over folds, each counted alike
+
+
+def test_stored_record_says_what_trained_and_what_held():
+    stored = read_json(RESULTS / "domain.json")
+    assert [v["labels"] for v in stored["variants"]] == ["labels that ship", "with further electronic labels"]
+    for variant in stored["variants"]:
+        assert variant["trained_at"] and sum(variant["records"].values()) > 6000 and len(variant["kinds"]) == 19
+    shipped = stored["shipped"]
+    for covered_by in shipped["covered"].values():
+        for shares in covered_by.values():
+            assert shares["0.68"]["growing"] == pytest.approx(0.68, abs=0.05) and shares["0.9"]["growing"] == pytest.approx(0.9, abs=0.05)
