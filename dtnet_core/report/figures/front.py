@@ -63,5 +63,5 @@ def _draw_pair(fig: Figure, columns: int, place: int, cell: Structure, tensor: n
     body = fig.add_subplot(1, columns, place + 1, projection="3d", computed_zorder=False)
     draw_glyph(body, directions * np.abs(radii), plt.get_cmap(SEQUENTIAL)(norm(radii)), tensor, size or np.abs(radii).max())
     matrix = "\n".join("  ".join(f"{value:6.2f}" for value in row) for row in tensor.round(2) + 0.0)
-    body.set_title("its tensor", fontsize=8, y=1.06)
+    body.set_title("its tensor", fontsize=8, y=1.12)
     body.text2D(0.5, 0.0, matrix, transform=body.transAxes, ha="center", va="top", family="DejaVu Sans Mono", fontsize=6)
