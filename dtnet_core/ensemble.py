@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from pymatgen.core import Structure
 
 from .base.paths import WEIGHTS
 from .checkpoint import load_network
@@ -22,12 +21,14 @@ from .crystals.given import as_structures
 from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
-from .judge import below_empty_space, unphysical
+from .judge import unphysical
 from .members import encoders_of, known_elements, member_tensors, raw_spread
 from .potentials.store import compute_features
+from .principal import Principal, principal
 from .reach import FEATURES as REACH_FEATURES
-from .reach import Reach, invariants_of, load_reach
+from .reach import Reach, load_reach
 from .readout import DTNet as Network
+from .standing import stand
 
 KNOWN = "known.safetensors"
 """File of a weights folder with what all variants learned from, `reach.Reach`."""
@@ -62,6 +63,8 @@ class Prediction:
         The nearest training crystals, nearest first.
     warnings : tuple of B tuples of str
         All doubts in words: the flag, the distance, pairs of elements that no training crystal has.
+    principal : Principal, optional
+        Eigenvalues and axes of `tensors` with their uncertainty.
     """
 
     tensors: np.ndarray
@@ -73,12 +76,14 @@ class Prediction:
     distance: np.ndarray = field(default_factory=lambda: np.zeros(0))
     nearest: tuple[tuple[tuple[str, str], ...], ...] = ()
     warnings: tuple[tuple[str, ...], ...] = ()
+    principal: Principal | None = None
 
     def of(self, i: int) -> Prediction:
         """The same of crystal i alone, B = 1."""
         return Prediction(
             self.tensors[i : i + 1], self.std[i : i + 1], self.wide[i : i + 1], self.members[:, i : i + 1], self.flags[i : i + 1],
             self.in_domain[i : i + 1], self.distance[i : i + 1], self.nearest[i : i + 1], self.warnings[i : i + 1],
+            self.principal and self.principal.of(i),
         )  # fmt: skip
 
 
@@ -93,12 +98,12 @@ class Ensemble:
         Encoders and layers of each network.
     calibration : dict
         `base` and the factors of the intervals, see `training.calibration.calibrate`; `growth`, the power of the distance with
-        which they grow, see `domain.record`.
+        which they grow, see `domain.record`; `principal`, the same for eigenvalues and axes, see `training.principal`.
     reach : reach.Reach, optional
         The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
     """
 
-    def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict[str, float],
+    def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict,
                  reach: Reach | None = None):  # fmt: skip
         self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
         self.reach = reach if REACH_FEATURES in encoders_of(features) else None
@@ -132,7 +137,7 @@ class Ensemble:
         """
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
-        everything, unbounded = self._members(found, len(crystals))
+        everything, unbounded = self.opinions(found, len(crystals))
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
@@ -140,32 +145,27 @@ class Ensemble:
         members, raw = (x[:, :, TARGETS.index(self.target)] for x in (everything, unbounded))
         kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
         spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"]) for x in (members, raw)))
-        distance, nearest = self._neighbours(found, crystals)
-        if self.reach is not None:
-            spread = spread * self.reach.wider(distance, self.calibration.get("growth", 0.0))
-        std, wide = (self.calibration[str(c)] * spread for c in COVERAGES)
-        lowest = np.trace(unbounded[:, :, 0], axis1=-2, axis2=-1).min(0) / 3  # [B]
-        doubts = tuple(map(below_empty_space, lowest))
-        inside = np.array([not doubt for doubt in doubts], dtype=bool) & (np.ones(len(crystals), dtype=bool) if self.reach is None else distance <= self.reach.limit)
-        far = [() if self.reach is None else self.reach.doubts(*each) for each in zip(crystals, distance, nearest, strict=True)]
-        told = tuple(tuple(filter(None, (flag, doubt, *words))) for flag, doubt, words in zip(flags, doubts, far, strict=True))
-        return Prediction(members.mean(0), std, wide, members, flags, inside, distance, nearest, told)
+        where = stand(self.reach, crystals, found.get(REACH_FEATURES, ()), unbounded, flags)
+        wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
+        std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
+        axes = principal(members, raw, self.calibration.get("principal"), wider)
+        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes)
 
-    def _members(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two [M, B, 3, 3, 3]; see `members.member_tensors`."""
+    def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray]:
+        """What each network says of B = `number` crystals, two [M, B, 3, 3, 3]; see `members.member_tensors`.
+
+        Parameters
+        ----------
+        found : mapping of str to sequence of B Features
+            For each of `encoders_of(self.features)`.
+        number : int
+        """
         batches = [
             member_tensors(self.networks, self.features, {p: concatenate_crystals(f[i : i + _BATCH]) for p, f in found.items()})
             for i in range(0, number, _BATCH)
         ] or [(np.zeros((len(self.networks), 0, 3, 3, 3)),) * 2]
         bounded, unbounded = (np.concatenate(parts, 1) for parts in zip(*batches, strict=True))
         return bounded, unbounded
-
-    def _neighbours(self, found: Mapping[str, Sequence[Features]], crystals: Sequence[Structure]) -> tuple[np.ndarray, tuple]:
-        """Distances [B], and ids and formulas of the nearest training crystals; NaN and none without `reach`."""
-        if self.reach is None or not crystals:
-            return np.full(len(crystals), np.nan), tuple(() for _ in crystals)
-        distance, rows = self.reach.nearest(self.reach.place(invariants_of(found[REACH_FEATURES])))
-        return distance, tuple(tuple((self.reach.ids[k], self.reach.formulas[k]) for k in row) for row in rows)
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:
@@ -208,6 +208,18 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     if [metadata["features"] for _, metadata in found] != about["members"]:
         raise ValueError(f"{root / variant}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
     return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)))
+
+
+def at_hand(folder: str | Path | None = None) -> list[str]:
+    """Variants of a weights folder whose encoders can be built here; see `load_ensemble`."""
+    names = []
+    for path in sorted(Path(folder or WEIGHTS).glob("*/calibration.json")):
+        try:
+            known_elements(json.loads(path.read_text(encoding="utf-8"))["members"])
+        except (ImportError, FileNotFoundError):  # its package, or its weights
+            continue
+        names.append(path.parent.name)
+    return names
 
 
 @cache

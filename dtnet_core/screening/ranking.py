@@ -23,11 +23,13 @@ from ..ensemble import COVERAGES, Ensemble, load_ensemble
 from ..members import encoders_of
 from ..metrics import scalar_constant
 from ..potentials.registry import spell_features
+from ..standing import COLUMNS
 from .labelled import with_gaps
+from .parts import COMPONENTS, read_parts
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations
 from .selection import KAPPA, MAX_ATOMS, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
 from .shortlist import affordable
-from .streaming import COMPONENTS, predict_stream
+from .streaming import predict_stream
 
 BEST = 20
 SHOWN = 400
@@ -40,7 +42,7 @@ def predict_pool(records: Sequence[Record], folder: str | Path, ensemble: Ensemb
     if not records:
         raise ValueError("the pool has no candidate: nothing to predict")
     predict_stream([(r.id, r.structure) for r in records], folder, ensemble, client=client, workers=workers, progress=progress)
-    return pd.read_parquet(folder).drop_duplicates("id").set_index("id").loc[[r.id for r in records]]
+    return read_parts(folder).loc[[r.id for r in records]]
 
 
 def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration: Mapping[str, float], kappa: float = KAPPA) -> pd.DataFrame:
@@ -61,7 +63,8 @@ def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration
     -------
     DataFrame
         formula, n_atoms, gap_ev, eps_electronic, eps_ionic, eps (scalars, Eq. 2), eps_68 (half width of the calibrated 68 %
-        interval of eps), value, deviation (over the networks), score (Eq. 28); by id. Values of a failed prediction are NaN.
+        interval of eps), value, deviation (over the networks), score (Eq. 28), and `standing.COLUMNS`, None where the predictions are
+        from before these were kept; by id. Values of a failed prediction are NaN.
     """
     gaps, anisotropic = gaps_of(records), task == "anisotropy"
     mean, std = table["eps_total_mean"], table["eps_total_std"]
@@ -71,7 +74,7 @@ def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration
     return pd.DataFrame({
         "formula": [r.formula for r in records], "n_atoms": [len(r.structure) for r in records], "gap_ev": gaps,
         **{f"eps_{t}": table[f"eps_{t}_mean"] for t in TARGETS[:2]}, "eps": mean, "eps_68": calibration[str(COVERAGES[0])] * spread,
-        "value": value, "deviation": deviation, "score": acquisition("ucb", value, deviation, kappa),
+        "value": value, "deviation": deviation, "score": acquisition("ucb", value, deviation, kappa), **table.reindex(columns=COLUMNS),
     }, index=table.index)  # fmt: skip
 
 
@@ -139,7 +142,8 @@ def density_maps(known: Sequence[Record], candidates: Sequence[Record], table: p
 
 
 def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFrame, ensemble: Ensemble, variant: str, kappa: float = KAPPA,
-              computed: Sequence[Record] = (), published: str | Path | None = None, checked: Sequence[Record] = (), profile: str = "full", k: int = BEST) -> list[dict]:  # fmt: skip
+              computed: Sequence[Record] = (), published: str | Path | None = None, checked: Sequence[Record] = (), profile: str = "full", k: int = BEST,
+              in_domain_only: bool = False) -> list[dict]:  # fmt: skip
     """Records of `data/results/screening.json`: for each task a ranking, and where `published` is given, a comparison.
 
     Parameters
@@ -159,12 +163,25 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         See `published_dir`.
     checked : sequence of Record
         Candidates that the kit's own DFPT computed.
+    in_domain_only : bool
+        Candidates outside of what the networks learned from are not ranked; how many there are is counted in any case.
+
+    Raises
+    ------
+    ValueError
+        For `in_domain_only` with predictions from before `in_domain` was kept.
     """
     max_hull = None if all(r.meta.get("energy_above_hull_ev") is None for r in pool) else 0.0
     candidates, reasons = select_candidates(pool, [*known, *computed], max_hull=max_hull)
     table = table.loc[[r.id for r in candidates]]
-    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "known_sha256": data_sha256([*known, *computed]), "command": f"dtnet screen rank --variant {variant} --kappa {kappa}"}
-    counts = {"pool": len(pool), "candidates": len(candidates), "excluded": dict(Counter(_kind(r) for r in reasons.values()))}
+    outside = table.reindex(columns=COLUMNS)["in_domain"].isin([False])
+    excluded = Counter(_kind(r) for r in reasons.values())
+    if in_domain_only:
+        candidates, table = only_in_domain(candidates, table)
+        excluded["outside of the domain"] = int(outside.sum())
+    base = {"kappa": kappa, "data_sha256": data_sha256(pool), "known_sha256": data_sha256([*known, *computed]),
+            "command": f"dtnet screen rank --variant {variant} --kappa {kappa}{' --in-domain-only' if in_domain_only else ''}"}  # fmt: skip
+    counts = {"pool": len(pool), "candidates": len(candidates), "outside_domain": int(outside.sum()), "excluded": dict(excluded)}
     failed = table.index[table["error"].notna()]
     counts["failed"] = {name: table.loc[name, "error"] for name in failed}
     if "flag" in table:
@@ -176,7 +193,7 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         scores = score(task, candidates, table, ensemble.calibration, kappa)
         front = pareto_front(scores["gap_ev"].to_numpy(), scores["eps"].to_numpy())
         small = scores.loc[[r.id for r in candidates if r.id in jobs and (task != "anisotropy" or is_extended(r))]].sort_values("score", ascending=False)
-        found.append(_identity(task, "ranking", ensemble, variant, profile, kappa) | {"study": "ranking", "task": task} | base | counts | {
+        found.append(_identity(task, "ranking", ensemble, variant, profile, kappa, in_domain_only) | {"study": "ranking", "task": task} | base | counts | {
             "best": best(task, candidates, scores, table, k), "quantiles": scores["value"].quantile([0.5, 0.9, 0.99, 1]).to_dict(),
             "front": [{"id": scores.index[i], **scores.iloc[i][["formula", "gap_ev", "eps", "value"]].to_dict()} for i in front] if task == TASKS[0] else None,
             "points": _points(scores) if task == TASKS[0] else None, "densities": maps if task == TASKS[0] else None,
@@ -184,11 +201,20 @@ def rank_pool(pool: Sequence[Record], known: Sequence[Record], table: pd.DataFra
         } | provenance())  # fmt: skip
         if published is not None:
             measured, rows = published_records(task, candidates, published)
-            found.append(_identity(task, "published", ensemble, variant, profile, kappa) | {"study": "published", "task": task} | base
+            found.append(_identity(task, "published", ensemble, variant, profile, kappa, in_domain_only) | {"study": "published", "task": task} | base
                          | {"published_sha256": data_sha256(Path(published) / PUBLISHED_FILES[task])}
                          | against_published(task, measured, scores, rows)
                          | {"open_dfpt": two_calculations(checked, measured)} | provenance())  # fmt: skip
     return [plain(record) for record in found]
+
+
+def only_in_domain(candidates: Sequence[Record], table: pd.DataFrame) -> tuple[list[Record], pd.DataFrame]:
+    """The candidates that are in the domain, and the rows of their predictions; see `rank_pool`. What failed is not told apart and stays."""
+    where = table.reindex(columns=COLUMNS)["in_domain"]
+    if (unknown := where.isna() & table["error"].isna()).any():
+        raise ValueError(f"{int(unknown.sum())} predictions are from before it was kept whether a crystal is in the domain: predict into a new folder")
+    keep = ~where.isin([False]).to_numpy()
+    return [c for c, kept in zip(candidates, keep, strict=True) if kept], table[keep]
 
 
 def _points(scores: pd.DataFrame) -> list[list[float]]:
@@ -200,9 +226,10 @@ def _kind(reason: str) -> str:
     return reason.split(" of ")[0] if reason.startswith("gap") else " ".join(w for w in reason.split() if not any(c.isdigit() for c in w))
 
 
-def _identity(task: str, what: str, ensemble: Ensemble, variant: str, profile: str, kappa: float) -> dict:
+def _identity(task: str, what: str, ensemble: Ensemble, variant: str, profile: str, kappa: float, in_domain_only: bool) -> dict:
     encoders = spell_features("+".join(encoders_of(ensemble.features)))
-    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}" + ("" if kappa == KAPPA else f" kappa {kappa:g}"), *encoders, "pool", 0, profile), strict=True))
+    how = ("" if kappa == KAPPA else f" kappa {kappa:g}") + (" in the domain" if in_domain_only else "")
+    return dict(zip(IDENTITY, (task, f"DTNet-joint {variant} {what}{how}", *encoders, "pool", 0, profile), strict=True))
 
 
 def load_known(data_dir: str | Path | None = None) -> list[Record]:
@@ -211,9 +238,11 @@ def load_known(data_dir: str | Path | None = None) -> list[Record]:
     return [*tensors, *load_auxiliary(tensors, data_dir, WITH_TOTAL)]
 
 
-def rank_data_folder(variant: str, kappa: float, predictions: str | Path | None = None, client=None, workers: int | None = None) -> list[dict]:
+def rank_data_folder(variant: str, kappa: float, predictions: str | Path | None = None, client=None, workers: int | None = None,
+                     in_domain_only: bool = False) -> list[dict]:  # fmt: skip
     """`rank_pool` of the data folder's candidates, predicted into a folder (default: in the cache folder); started again, it goes on."""
     pool, ensemble = load_records("full", "screening_pool"), load_ensemble("total", variant)
     folder = predictions or default_cache_dir() / "screening" / f"{variant}-{data_sha256(pool)[:12]}"
     table = predict_pool(pool, folder, ensemble, client, workers)
-    return rank_pool(pool, load_known(), table, ensemble, variant, kappa, load_records("mini"), published_dir(), load_records("mini", "screening_dfpt"))
+    return rank_pool(pool, load_known(), table, ensemble, variant, kappa, load_records("mini"), published_dir(), load_records("mini", "screening_dfpt"),
+                     in_domain_only=in_domain_only)  # fmt: skip

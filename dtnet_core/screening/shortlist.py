@@ -124,7 +124,7 @@ def write_inputs(records: Sequence[Record], folder: str | Path) -> list[Path]:
     return paths
 
 
-def stored_shortlist(task: str | None, number: int, results: str | Path) -> list[tuple[dict, Record]]:
+def stored_shortlist(task: str | None, number: int, results: str | Path, in_domain_only: bool = False) -> list[tuple[dict, Record]]:
     """The best small candidates of the stored rankings, cheapest first, with their structures.
 
     Parameters
@@ -135,14 +135,18 @@ def stored_shortlist(task: str | None, number: int, results: str | Path) -> list
         Candidates a task.
     results : path
         `data/results/screening.json`, or one like it.
+    in_domain_only : bool
+        Leave out those outside of what the networks learned from.
 
     Raises
     ------
     ValueError
-        When no ranking is stored.
+        When no ranking is stored, or for `in_domain_only` with one that does not say it.
     """
     rankings = [r for r in load_results(results) if r["study"] == "ranking" and task in (None, r["task"])]
-    rows = {row["id"]: row for r in rankings for row in r["shortlist"][:number]}
+    if in_domain_only and any(row.get("in_domain") is None for r in rankings for row in r["shortlist"]):
+        raise ValueError(f"{results} does not say which candidates are in the domain; run `dtnet screen rank` again")
+    rows = {row["id"]: row for r in rankings for row in [row for row in r["shortlist"] if row.get("in_domain") or not in_domain_only][:number]}
     if not rows:
         raise ValueError(f"{results} has no ranking; run `dtnet screen rank` first")
     pool = {r.id: r for r in load_records("full", "screening_pool")}

@@ -6,9 +6,7 @@ computed again. The same call works in this process, on all cores, or on a Dask 
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,7 +17,7 @@ from pymatgen.core import Lattice, Structure
 from tqdm import tqdm
 
 from ..base.cluster import connect, on_cluster
-from ..base.files import locked, write_atomic
+from ..base.files import locked
 from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
@@ -29,35 +27,45 @@ from ..judge import unphysical
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..potentials.registry import load_encoder, parse_features
+from ..reach import FEATURES as REACH_FEATURES
+from ..reach import Reach
+from ..standing import stand
+from .parts import COMPONENTS, Parts
 
-COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 ATOMS_PER_BATCH = 1_000
 """Atoms encoded at a time: what bounds the memory, whatever the crystals."""
 
 _ROW, _COLUMN = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)
-_NUMBERS = ([f"eps_{t}_{c}" for t in TARGETS for c in COMPONENTS] + [f"eps_{t}_{s}" for t in TARGETS for s in ("mean", "std")]
-            + ["anisotropy_mean", "anisotropy_std"])  # fmt: skip
 _PROBE = Structure(Lattice.cubic(3.6), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def predict_members(ensemble, structures: Sequence[Structure]) -> np.ndarray:
-    """Electronic, ionic and total tensors of each network, nothing kept on disk: [M, B, 3, 3, 3], in the structures' frames.
+def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[str] = ()) -> list[tuple[np.ndarray, dict]]:
+    """Tensors of each network, and where each crystal stands; nothing is kept on disk.
 
     Parameters
     ----------
-    ensemble : Ensemble, or anything with its `networks` and the `features` of each.
+    ensemble : Ensemble, or anything with its `networks`, the `features` of each and its `reach`.
     structures : sequence of pymatgen Structure
+    flags : sequence of str, optional
+        Doubts about each, "" for none.
+
+    Returns
+    -------
+    list of (np.ndarray, dict)
+        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `standing.Standing.row`.
     """
-    parts, batch, size = [], [], 0
+    answers, batch, size = [], [], 0
     for position, structure in enumerate(structures):
         batch, size = [*batch, structure], size + len(structure)
         if size >= ATOMS_PER_BATCH or position == len(structures) - 1:
             encoders = [(p, *parse_features(p)[0]) for p in encoders_of(ensemble.features)]
             encoded = {p: encode(load_encoder(name), batch, layers) for p, name, layers in encoders}
-            parts.append(member_tensors(ensemble.networks, ensemble.features, encoded)[0])
+            members, unbounded = member_tensors(ensemble.networks, ensemble.features, encoded)
+            words = [flags[i] if flags else "" for i in range(position + 1 - len(batch), position + 1)]
+            where = stand(ensemble.reach, batch, [encoded[REACH_FEATURES]] if ensemble.reach else (), unbounded, words)
+            answers += [(members[:, i], where.row(i)) for i in range(len(batch))]
             batch, size = [], 0
-    return np.concatenate(parts, 1) if parts else np.zeros((len(ensemble.networks), 0, 3, 3, 3))
+    return answers
 
 
 def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]:
@@ -79,18 +87,17 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
             row.update(formula=structure.composition.reduced_formula, n_atoms=len(structure), flag=doubtful(structure))
             good.append((row, structure))
     try:
-        found = predict_members(ensemble, [s for _, s in good])
-        answers = [found[:, i] for i in range(len(good))]  # [M, 3, 3, 3] each
+        answers: list = predict_members(ensemble, [s for _, s in good], [row["flag"] or "" for row, _ in good])
     except Exception:  # one of them, and only its own turn tells which
-        answers = [_alone(ensemble, structure) for _, structure in good]
+        answers = [_alone(ensemble, structure, row["flag"] or "") for row, structure in good]
     for (row, _), answer in zip(good, answers, strict=True):
-        row.update({"error": answer} if isinstance(answer, str) else _columns(answer))
+        row.update({"error": answer} if isinstance(answer, str) else _columns(answer[0]) | answer[1])
     return rows
 
 
-def _alone(ensemble, structure: Structure) -> np.ndarray | str:
+def _alone(ensemble, structure: Structure, flag: str) -> tuple[np.ndarray, dict] | str:
     try:
-        return predict_members(ensemble, [structure])[:, 0]
+        return predict_members(ensemble, [structure], [flag])[0]
     except (MemoryError, OSError):
         raise
     except Exception as error:
@@ -112,59 +119,6 @@ def _columns(members: np.ndarray) -> dict[str, float | str]:
     return {name: float(value) for name, value in row.items()}
 
 
-class _Parts:
-    """The folder of parts: what is done, and writing one more; with `retry`, rows with an error are taken out first."""
-
-    def __init__(self, folder: Path, made_by: str, retry: bool = False):
-        from pyarrow import compute, parquet
-
-        self.folder, self.made_by, self.done, self.failed = folder, made_by, set(), 0
-        for left in folder.glob(".part-*.tmp"):  # of a killed run
-            left.unlink()
-        for path in sorted(folder.glob("part-*.parquet")):
-            try:
-                table = parquet.ParquetFile(path).read(columns=None if retry else ["id", "error"])
-            except Exception as error:
-                if isinstance(error, MemoryError) or getattr(error, "errno", None):  # what is broken has no number
-                    raise
-                warnings.warn(f"{path}: not a readable part ({error}); set aside, its crystals are computed anew", stacklevel=3)
-                path.rename(path.with_name(f"_{path.name}.corrupt"))
-                continue
-            maker = (table.schema.metadata or {}).get(b"made_by", b"").decode()
-            if maker != made_by:
-                raise ValueError(f"{path} was made by other networks or features ({maker}, now {made_by}): use another output folder")
-            if retry and table["error"].null_count < len(table):
-                table = table.filter(compute.is_null(table["error"]))
-                self._put(path, table) if len(table) else path.unlink()
-            self.done.update(table["id"].to_pylist())
-            self.failed += len(table) - table["error"].null_count
-        numbers = [int(p.name[5:11]) for p in folder.glob("part-*") if p.name[5:11].isdigit()]
-        self.next = max(numbers, default=-1) + 1
-
-    def write(self, rows: list[dict]) -> None:
-        import pyarrow
-
-        kinds = {"id": pyarrow.string(), "formula": pyarrow.string(), "n_atoms": pyarrow.int32(),
-                 **dict.fromkeys(_NUMBERS, pyarrow.float64()), "flag": pyarrow.string(), "error": pyarrow.string()}  # fmt: skip
-        schema = pyarrow.schema(list(kinds.items()), metadata={"made_by": self.made_by})
-        self._put(self.folder / f"part-{self.next:06d}.parquet", pyarrow.Table.from_pylist(rows, schema=schema))
-        self.next += 1
-        self.done.update(row["id"] for row in rows)
-        self.failed += sum(row["error"] is not None for row in rows)
-
-    def _put(self, path: Path, table) -> None:
-        from pyarrow import BufferOutputStream, parquet
-
-        parquet.write_table(table, sink := BufferOutputStream())
-        try:
-            write_atomic(path, sink.getvalue().to_pybytes())
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise OSError(error.errno, f"the disk is full, {path} was not written; the {len(self.done)} crystals of the parts before it "
-                                       "are whole: make room and give the same command again") from error  # fmt: skip
-
-
 def predict_stream(source, output: str | Path, ensemble=None, variant: str = "default", chunk: int = 100, client=None,
                    workers: int | None = None, progress: bool = True, retry: bool = False) -> dict[str, int]:  # fmt: skip
     """Predict every crystal of a source into parquet parts; started again, it goes on with what is missing.
@@ -179,10 +133,12 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     output : path
         Folder of ``part-*.parquet``, which `pandas.read_parquet(output)` reads as one table: id, formula, n_atoms, six
         components of each tensor, mean and sample deviation over the networks of its scalar (Eq. 2) and of the total
-        tensor's anisotropy ratio, flag (why the crystal is unusual, see `crystals.plausible.doubtful`), and error (null where there is
-        none; also for an answer that no crystal can give, see `judge.unphysical`).
+        tensor's anisotropy ratio, flag (why the crystal is unusual, see `crystals.plausible.doubtful`), in_domain, distance, nearest
+        (ids and formulas) and warnings as in `ensemble.Prediction`, and error (null where there is
+        none; also for an answer that no crystal can give, see `judge.unphysical`). Parts of an older version lack some columns:
+        `read_parts` reads these, too.
     ensemble : Ensemble, optional
-        Anything with `networks` and the `features` of each; default: the one of `variant` that ships with the kit.
+        Anything with `networks`, the `features` of each and `reach`; default: the one of `variant` that ships with the kit.
     chunk : int
         Crystals a part: what a killed run loses at most, for each worker.
     client : None, "local", "slurm", address, or dask.distributed.Client
@@ -211,12 +167,12 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; a part has at least one crystal")
     ensemble = ensemble if ensemble is not None else load_ensemble("total", variant)
-    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks])
+    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach)
     predict_members(ensemble, [_PROBE])  # what fails for every crystal fails here
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / "run", wait=False):
-        parts = _Parts(output, ensemble.digest(), retry)
+        parts = Parts(output, ensemble.digest(), retry)
         before = len(parts.done)
         todo, skipped = _missing(entries(source), parts.done)
         with tqdm(unit="crystal", desc="predict", disable=not progress) as bar, connect(client, workers) as dask:
@@ -238,10 +194,10 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
 
 
 class _Ensemble:
-    """What travels to the workers: features and networks."""
+    """What travels to the workers: features, networks and what they learned from."""
 
-    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module]):
-        self.features, self.networks = features, networks
+    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None):
+        self.features, self.networks, self.reach = features, networks, reach
 
     def digest(self) -> str:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]

@@ -185,6 +185,36 @@ def test_ranking_of_a_pool_from_end_to_end(tmp_path):
     assert plain(found) == found
 
 
+def test_crystals_outside_of_the_domain_are_told_or_left_out():
+    pool = [candidate(n, salt(a, x), gap) for n, a, x, gap in (("a", "K", "Cl", 4.0), ("b", "Na", "F", 2.0), ("c", "Li", "F", 9.0))]
+    table = predictions(list("abc"), [5, 20, 30], 1).assign(in_domain=[True, True, False], distance=[0.5, 1, 4], nearest="mp-1 KCl", warnings=["", "", "unlike"])
+    rank = lambda table, **how: rank_pool(pool, load_records("mini")[:1], table, Ensemble("total", [], ["7net-0:1"], CALIBRATION), "tiny", profile="mini", **how)[0]  # noqa: E731
+    told, without = rank(table), rank(table, in_domain_only=True)
+    assert [b["id"] for b in told["best"]] == ["c", "b", "a"] and [b["in_domain"] for b in told["best"]] == [False, True, True]
+    assert (told["candidates"], told["outside_domain"], told["best"][0]["distance"], told["best"][0]["warnings"]) == (3, 1, 4, "unlike")
+    assert [(b["rank"], b["id"]) for b in without["best"]] == [(1, "b"), (2, "a")] and without["excluded"]["outside of the domain"] == 1
+    assert without["command"] == told["command"] + " --in-domain-only" and without["model"] != told["model"]
+    before = rank(predictions(list("abc"), [5, 20, 30], 1))  # of parts from before
+    assert [b["id"] for b in before["best"]] == ["c", "b", "a"] and before["best"][0]["in_domain"] is None and before["outside_domain"] == 0
+    with pytest.raises(ValueError, match="3 predictions are from before it was kept whether a crystal is in the domain"):
+        rank(predictions(list("abc"), [5, 20, 30], 1), in_domain_only=True)
+
+
+def test_shortlists_of_stored_rankings_can_require_the_domain(tmp_path, monkeypatch):
+    pool = [candidate(n, salt("K", "Cl"), 4.0) for n in "abc"]
+    monkeypatch.setattr(shortlist, "load_records", lambda *_: pool)
+    rows = [{"id": n, "minutes": m, "in_domain": inside} for n, m, inside in (("a", 9, False), ("b", 5, True), ("c", 2, True))]
+    path = tmp_path / "screening.json"
+    store = lambda rows: path.write_text(json.dumps([{"study": "ranking", "task": "anisotropy", "shortlist": rows}]))  # noqa: E731
+    names = lambda **how: [record.id for _, record in shortlist.stored_shortlist(None, 2, path, **how)]  # noqa: E731
+    store(rows)
+    assert names() == ["b", "a"] and names(in_domain_only=True) == ["c", "b"]
+    store([{"id": "a", "minutes": 3}])  # of before
+    assert names() == ["a"]
+    with pytest.raises(ValueError, match="does not say which candidates are in the domain"):
+        names(in_domain_only=True)
+
+
 def test_pools_and_oracles_by_name(tmp_path, monkeypatch):
     records = load_records("mini")
     hidden = [r for r in records if r.id == "KBr-rocksalt"]

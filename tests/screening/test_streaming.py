@@ -8,15 +8,18 @@ import signal
 import stat
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from ase.db import connect
+from pyarrow import parquet
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from dtnet_core import reach as reach_module
 from dtnet_core.base import cluster, files
 from dtnet_core.base.files import DataFileError, InUseError, locked
 from dtnet_core.crystals import cif, json_source
@@ -27,26 +30,31 @@ from dtnet_core.data.loading import load_records
 from dtnet_core.encoder import encode
 from dtnet_core.ensemble import Ensemble
 from dtnet_core.metrics import anisotropy_ratio
-from dtnet_core.potentials.registry import load_encoder
+from dtnet_core.potentials.registry import load_encoder, parse_features
+from dtnet_core.potentials.store import compute_features
+from dtnet_core.reach import fit_reach, invariants_of
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.screening import streaming
+from dtnet_core.screening.parts import read_parts
 from dtnet_core.screening.streaming import predict_stream
+from dtnet_core.standing import COLUMNS
 from tests.command import dtnet
 from tests.conftest import CRYSTALS
 
 FEATURES = "7net-0:1"
 
 
-def tiny_ensemble(members=2) -> Ensemble:
+def tiny_ensemble(members=2, text=FEATURES, reach=None) -> Ensemble:
     """Networks of random weights that answer at once."""
-    features = encode(load_encoder("7net-0"), [CRYSTALS["triclinic"]()], 1)
+    ((name, layers),) = parse_features(text)
+    features = encode(load_encoder(name), [CRYSTALS["triclinic"]()], layers)
     networks = []
     for seed in range(members):
         torch.manual_seed(seed)
         config = DTNetConfig(features.channels, width=(16, 8, 4), outputs=2, link="softplus", hidden=16)
         networks.append(DTNet(config).eval())
         networks[-1].fit_scales(features.pack(), torch.eye(3).expand(2, 2, 3, 3) * torch.tensor([2.0, 5.0]).view(2, 1, 1, 1))
-    return Ensemble("total", networks, [FEATURES] * members, {"base": 0.1, "0.68": 1.0, "0.9": 2.0})
+    return Ensemble("total", networks, [text] * members, {"base": 0.1, "0.68": 1.0, "0.9": 2.0}, reach)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +98,36 @@ def test_stream_says_what_the_batch_says(ensemble, tmp_path, crystals):
     parts = [table[[f"eps_{t}_{c}" for c in ("xx", "yz")]].to_numpy() for t in ("electronic", "ionic", "total")]
     np.testing.assert_allclose(parts[0] + parts[1], parts[2], atol=1e-9)
     assert table["n_atoms"].tolist() == [len(c) for c in crystals] and table["error"].isna().all()
+    assert table["distance"].isna().all() and (table["nearest"] == "").all()  # these networks know no training crystals
+
+
+def test_stream_says_where_each_crystal_stands(tmp_path):
+    """As `predict` does, whatever the pieces; in parts and in what reads them."""
+    known = [s for _, s in salts(8)]
+    reach = fit_reach(invariants_of(compute_features(reach_module.FEATURES, known, False, tmp_path, False)), [f"mp-{i}" for i in range(8)], ["KCl"] * 8)
+    ensemble = tiny_ensemble(text=reach_module.FEATURES, reach=replace(reach, limit=3.0))
+    argon = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.31), ["Ar"], [[0, 0, 0]])
+    pairs = [("argon", argon), ("salt", salts(3)[2][1]), ("slab", Structure(Lattice.tetragonal(4, 24), ["K", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.1]])), ("MgO", CRYSTALS["cubic"]())]
+    with pytest.warns(UserWarning, match="a slab"):
+        told = ensemble.predict([s for _, s in pairs], tmp_path, False)
+    predict_stream(pairs, tmp_path / "out", ensemble, chunk=3, progress=False)
+    table = read_parts(tmp_path / "out")
+    assert table["in_domain"].tolist() == told.in_domain.tolist() and not table.loc["argon", "in_domain"] and table["in_domain"].any()
+    np.testing.assert_allclose(table["distance"], told.distance, rtol=0.05)  # stored features are rounded, the stream takes them as they come
+    assert table["warnings"].tolist() == ["; ".join(words) for words in told.warnings] and "no training crystal has Ar" in table.loc["argon", "warnings"]
+    assert table.loc["salt", "nearest"].split(", ")[0] == "mp-2 KCl" and "slab" in table.loc["slab", "warnings"]
+
+
+def test_parts_of_before_are_read_beside_new_ones(ensemble, tmp_path):
+    """Parts without the columns that say where a crystal stands are not computed again; the table has None there."""
+    out = tmp_path / "out"
+    predict_stream(salts(2), out, ensemble, progress=False)
+    old = parquet.read_table(out / "part-000000.parquet").drop_columns(list(COLUMNS))
+    parquet.write_table(old, out / "part-000000.parquet")
+    assert predict_stream(salts(4), out, ensemble, progress=False) == {"computed": 2, "skipped": 2, "failed": 0}
+    table = read_parts(out)
+    assert table.index.tolist() == [f"salt-{i}" for i in range(4)] and table["in_domain"].isna().tolist() == [True, True, False, False]
+    assert table["eps_total_mean"].notna().all()
 
 
 def test_every_source_gives_the_same_crystals(tmp_path, crystals):
@@ -268,10 +306,10 @@ def test_numbers_that_would_compute_nothing(ensemble, tmp_path, wrong):
 def test_one_that_only_the_network_refuses_does_not_take_its_neighbours_along(ensemble, tmp_path, monkeypatch):
     work = streaming.predict_members
 
-    def refuse(ensemble, structures):
+    def refuse(ensemble, structures, flags):
         if any(abs(s.volume - 3.05**3) < 1e-6 for s in structures):
             raise RuntimeError("out of reach")
-        return work(ensemble, structures)
+        return work(ensemble, structures, flags)
 
     monkeypatch.setattr(streaming, "predict_members", refuse)
     predict_stream(salts(8), tmp_path / "out", ensemble, progress=False)

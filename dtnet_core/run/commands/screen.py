@@ -13,6 +13,7 @@ app = group("From many crystals to the best candidates.")
 
 _TASKS = among("screening.selection", "TASKS")
 SCREENING = "data/results/screening.json"
+InDomainOnly = Annotated[bool, typer.Option("--in-domain-only", help="leave out crystals unlike those that the networks learned from")]
 
 
 @app.command(cls=Command)
@@ -41,6 +42,7 @@ def rank(
     predictions: Annotated[Path | None, typer.Option(help="folder of the streamed predictions; default: in the cache folder")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
+    in_domain_only: InDomainOnly = False,
     results: Annotated[str, typer.Option(help="gets the rankings")] = SCREENING,
 ) -> None:
     """Rank the candidates of the data folder for both tasks of the paper."""
@@ -49,11 +51,11 @@ def rank(
     from ...base.results import append_result
     from ...screening import ranking as chapter
 
-    for record in chapter.rank_data_folder(variant, chapter.KAPPA if kappa is None else kappa, predictions, scheduler, workers):
+    for record in chapter.rank_data_folder(variant, chapter.KAPPA if kappa is None else kappa, predictions, scheduler, workers, in_domain_only):
         append_result(results, record)
         if record["study"] == "ranking":
-            print(f"{record['task']}: {record['candidates']} candidates of {record['pool']}, {len(record['failed'])} not predicted")
-            print(pd.DataFrame(record["best"]).drop(columns="tensor").round(2).to_string(index=False))
+            print(f"{record['task']}: {record['candidates']} candidates of {record['pool']}, {len(record['failed'])} not predicted, {record['outside_domain']} outside of the domain")
+            print(pd.DataFrame(record["best"]).drop(columns=["tensor", "nearest", "warnings"]).round(2).to_string(index=False))
         else:
             print(f"{record['task']}: {record['in_pool']} of the paper's {record['rows']} are candidates, median rank {record['median_rank']}")
 
@@ -94,11 +96,13 @@ def shortlist(
     task: Annotated[str | None, typer.Option(callback=_TASKS, help="'figure of merit' or anisotropy; default: both")] = None,
     number: Annotated[int, typer.Option(help="candidates a task")] = 7,
     folder: Annotated[Path, typer.Option(help="gets the structures")] = Path("build/shortlist"),
+    in_domain_only: InDomainOnly = False,
     results: Annotated[str, typer.Option(help="with the stored ranking")] = SCREENING,
 ) -> None:
     """Structures of the best small candidates of the stored ranking, and what DFPT of each will cost."""
     from ...screening.shortlist import stored_shortlist, write_inputs
 
-    for row, record in stored_shortlist(task, number, results):
+    for row, record in stored_shortlist(task, number, results, in_domain_only):
         [path] = write_inputs([record], folder)
-        print(f"{path}  {row['formula']}, {row['spacegroup']}: {row['n_atoms']} atoms, {row['electrons']} electrons, about {row['minutes']:.0f} minutes")
+        print(f"{path}  {row['formula']}, {row['spacegroup']}: {row['n_atoms']} atoms, {row['electrons']} electrons, about {row['minutes']:.0f} minutes"
+              + (f"; {row['warnings']}" if row.get("warnings") else ""))  # fmt: skip

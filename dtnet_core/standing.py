@@ -1,0 +1,72 @@
+"""Where crystals stand to what an ensemble has learned from, and what is doubtful about the answers for them, in words.
+
+One place decides it, whoever asked: `Ensemble.predict` or a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.core import Structure
+
+from .features import Features
+from .judge import below_empty_space
+from .reach import Reach, invariants_of
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of B crystals; `ensemble.Prediction` tells what each is.
+
+    Attributes
+    ----------
+    in_domain : np.ndarray, [B] bool
+    distance : np.ndarray, [B]
+    nearest : tuple of B tuples of (id, formula)
+    warnings : tuple of B tuples of str
+    """
+
+    in_domain: np.ndarray
+    distance: np.ndarray
+    nearest: tuple[tuple[tuple[str, str], ...], ...]
+    warnings: tuple[tuple[str, ...], ...]
+
+    def row(self, i: int) -> dict[str, bool | float | str | None]:
+        """Crystal i as columns of a table: `nearest` as "id formula, ...", `warnings` joined by "; "; None where a distance is not known."""
+        away = float(self.distance[i])
+        return {"in_domain": bool(self.in_domain[i]), "distance": None if np.isnan(away) else away,
+                "nearest": ", ".join(f"{name} {formula}" for name, formula in self.nearest[i]), "warnings": "; ".join(self.warnings[i])}  # fmt: skip
+
+
+COLUMNS = ("in_domain", "distance", "nearest", "warnings")
+"""Of `Standing.row`."""
+
+
+def stand(reach: Reach | None, crystals: Sequence[Structure], features: Sequence[Features], unbounded: np.ndarray, flags: Sequence[str]) -> Standing:
+    """Where crystals stand.
+
+    Parameters
+    ----------
+    reach : Reach, optional
+        Without, distances are NaN and every crystal is in the domain that no network takes below empty space.
+    crystals : sequence of B pymatgen Structure
+    features : sequence of B Features
+        Of `reach.FEATURES`; not looked at without `reach`.
+    unbounded : np.ndarray, [M, B, 3, 3, 3]
+        Electronic, ionic and total tensor by each network, before its link.
+    flags : sequence of B str
+        Doubts from elsewhere, "" for none.
+    """
+    lowest = np.trace(unbounded[:, :, 0], axis1=-2, axis2=-1).min(0) / 3  # [B]
+    doubts = [below_empty_space(value) for value in lowest]
+    inside = np.array([not doubt for doubt in doubts], dtype=bool)
+    if reach is None or not crystals:
+        told = tuple(tuple(filter(None, pair)) for pair in zip(flags, doubts, strict=True))
+        return Standing(inside, np.full(len(crystals), np.nan), tuple(() for _ in crystals), told)
+    distance, rows = reach.nearest(reach.place(invariants_of(features)))
+    nearest = tuple(tuple((reach.ids[k], reach.formulas[k]) for k in row) for row in rows)
+    new = [reach.doubts(*each) for each in zip(crystals, distance, nearest, strict=True)]
+    told = tuple(tuple(filter(None, (flag, doubt, *words))) for flag, doubt, words in zip(flags, doubts, new, strict=True))
+    return Standing(inside & (distance <= reach.limit), distance, nearest, told)

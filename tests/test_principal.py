@@ -1,0 +1,108 @@
+"""Eigenvalues and axes with their uncertainty: by hand, the same for a turned crystal, honest on made-up networks."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from dtnet_core.ensemble import load_ensemble
+from dtnet_core.principal import ALIKE, UNDETERMINED, between, decompose, disagreement, principal
+from dtnet_core.training.principal import fit, scores
+
+from .conftest import CRYSTALS, random_rotation, turn
+
+FACTORS = {"base": 0.1, "0.68": 2.0, "0.9": 4.0, "gap": 1.0, "angle": 3.0}
+
+
+def about_z(degrees: float) -> np.ndarray:
+    return Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+
+
+def made_up(values, degrees=0.0) -> np.ndarray:
+    """[3, 3] with these eigenvalues, turned about z."""
+    q = about_z(degrees)
+    return q @ np.diag(values).astype(float) @ q.T
+
+
+def test_widths_and_angles_by_hand():
+    """Two networks, the eigenvalues 2 and 8 of one axis each and a third that they turn against each other by 2 x 3 degrees."""
+    members = np.stack([made_up([2, 8, 20], 3), made_up([2, 8, 24], -3)])[:, None]
+    found = principal(members, members, FACTORS, np.array([1.5]))
+    mean = np.array([5 - 3 * np.cos(np.radians(6)), 5 + 3 * np.cos(np.radians(6)), 22])  # 2x2 block: 5 +- 3 at angles 2 x 3
+    np.testing.assert_allclose(found.values, mean[None])
+    np.testing.assert_allclose(np.abs(found.axes[0]), np.eye(3), atol=1e-12)
+    raw = 1.5 * np.hypot([0, 0, np.std([20, 24], ddof=1)], 0.1 * np.array([2, 8, 22]))
+    np.testing.assert_allclose(found.std[0], 2 * raw)
+    np.testing.assert_allclose(found.wide[0], 4 * raw)
+    np.testing.assert_allclose(found.angle[0], [3 * np.hypot(3, ALIKE)] * 2 + [0], atol=1e-5)
+    unbounded = np.concatenate([members[:1] - 3 * np.eye(3), members[1:]])  # what a bound hides is not forgotten
+    assert (principal(members, unbounded, FACTORS).std > principal(members, members, FACTORS).std).all()
+
+
+def test_axes_of_eigenvalues_that_may_be_the_same_are_not_told():
+    near, apart, alike = made_up([2, 2.15, 9], 40), made_up([2, 4, 9], 40), 3 * np.eye(3)
+    found = principal(np.stack([near, apart, alike])[None], np.stack([near, apart, alike])[None], FACTORS)
+    undetermined = found.angle == UNDETERMINED
+    assert undetermined.tolist() == [[True, True, False], [False] * 3, [True] * 3]  # 0.15 < 10 % of 2.15 in the first
+
+
+def test_refused_and_uncalibrated_tensors_have_no_widths():
+    members = np.stack([np.full((3, 3), np.nan), np.diag([2.0, 3, 4])])[None]
+    found = principal(members, np.nan_to_num(members), FACTORS)
+    assert all(np.isnan(x[0]).all() and np.isfinite(x[1]).all() for x in (found.values, found.std, found.wide, found.angle))
+    bare = principal(members[:, 1:], members[:, 1:], None)
+    assert bare.values.tolist() == [[2, 3, 4]] and np.isnan([bare.std, bare.wide, bare.angle]).all() and bare.of(0).axes.shape == (1, 3, 3)
+
+
+def test_a_turned_tensor_has_the_same_widths_and_angles_and_turned_axes():
+    g = np.random.default_rng(0)
+    members = g.normal(size=(4, 1, 3, 3)) + np.diag([3, 8, 20])
+    members = members + np.swapaxes(members, -1, -2)
+    q = random_rotation(5)
+    one, other = (principal(x, x, FACTORS) for x in (members, q @ members @ q.T))
+    for name in ("values", "std", "wide", "angle"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9)
+    assert between(one.axes @ q.T, other.axes).max() < 1e-5
+    np.testing.assert_allclose(np.swapaxes(one.axes, -1, -2) * one.values[:, None] @ one.axes, members.mean(0), atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def populations():
+    """True tensors, and networks that are all off by the same and each by its own, for fitting and for testing."""
+    g = np.random.default_rng(1)
+
+    def draw(n):
+        truth = np.stack([q @ np.diag(np.sort(g.uniform(2, 12, 3))) @ q.T for q in Rotation.random(n, random_state=g).as_matrix()])
+        wrong = lambda size: (lambda x: x + np.swapaxes(x, -1, -2))(g.normal(scale=size, size=(n, 3, 3)))  # noqa: E731
+        together = wrong(0.15)
+        return np.stack([truth + together + wrong(0.15) for _ in range(5)]), truth
+
+    return draw(600), draw(600)
+
+
+def test_what_is_fitted_on_some_crystals_holds_for_others(populations):
+    (members, truth), (others, test) = populations
+    factors = fit(members, members, truth)
+    found = scores(principal(others, others, factors), test, factors["angle"])
+    assert found["covered_68"] == pytest.approx(0.68, abs=0.04) and found["covered_90"] == pytest.approx(0.9, abs=0.03)
+    assert found["free_covered_68"] == pytest.approx(0.68, abs=0.06) and found["fixed"] == 0 and 0.05 < found["undetermined"] < 0.5
+    swapped = np.take(test, np.roll(np.arange(len(test)), 1), 0)  # tensors of other crystals
+    assert scores(principal(others, others, factors), swapped, factors["angle"])["covered_90"] < 0.5
+
+
+def test_shipped_networks_tell_the_same_of_a_turned_crystal(tmp_path):
+    """A crystal of low symmetry and a hexagonal one, whose axis symmetry fixes and whose plane has no direction."""
+    crystals = [CRYSTALS["triclinic"](), CRYSTALS["hexagonal"]()]
+    q = random_rotation(2)
+    ensemble = load_ensemble("electronic")
+    one = ensemble.predict(crystals, tmp_path, False).principal
+    other = ensemble.predict([turn(s, q) for s in crystals], tmp_path, False).principal
+    np.testing.assert_allclose(one.values, other.values, rtol=2e-3)
+    np.testing.assert_allclose(one.std, other.std, rtol=2e-2)
+    np.testing.assert_allclose(one.angle, other.angle, rtol=5e-2, atol=0.5)
+    assert (one.std > 0).all() and (one.wide > one.std).all()
+    clear = (one.angle < UNDETERMINED) & (other.angle < UNDETERMINED)
+    assert between(one.axes @ q.T, other.axes)[clear].max(initial=0) < 1
+    gap = np.diff(one.values[1])
+    plane = np.argsort(gap)[0]
+    assert (one.angle[1, plane : plane + 2] == UNDETERMINED).all()
+    assert disagreement(np.stack([np.diag([1.0, 2, 3])] * 2)[:, None]).max() == 0 and decompose(np.eye(3))[0].tolist() == [1, 1, 1]
