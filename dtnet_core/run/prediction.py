@@ -23,6 +23,9 @@ ENDINGS = (".parquet", ".csv", ".json")
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 _BEFORE = ("id", "formula", "n_atoms", "tensor", "constant", "half_width_68", "half_width_90")
+_PRINCIPAL = {"eigenvalues": "values", "eigenvalues_68": "std", "eigenvalues_90": "wide", "axes": "axes", "axes_angle": "angle"}
+_NUMBERED = {"eigenvalues": "eigenvalue_{}", "eigenvalues_68": "eigenvalue_{}_68", "eigenvalues_90": "eigenvalue_{}_90", "axes_angle": "axis_{}_angle"}
+"""Columns of flat files, 1 to 3; axes follow from the tensor."""
 _TOGETHER = 64  # crystals
 
 
@@ -58,7 +61,8 @@ def predict_rows(ensemble: Ensemble, paths: Iterable[str | Path]) -> Iterator[di
     ------
     dict
         `id`, `formula`, `n_atoms`, `tensor` (3 x 3 list, in the Cartesian frame of the structure as it was read), `constant` (mean of
-        the diagonal), `half_width_68` and `half_width_90` of its intervals, `in_domain`, `distance`, `nearest` (formulas of the nearest training
+        the diagonal), `half_width_68` and `half_width_90` of its intervals, `eigenvalues` (ascending), `eigenvalues_68` and `eigenvalues_90` (half
+        widths of theirs), `axes` (a unit vector for each) and `axes_angle` (degrees that 68 % of the true axes are within), `in_domain`, `distance`, `nearest` (formulas of the nearest training
         crystals) and `warnings` (in words), as in `ensemble.Prediction`; `error`; None where there is none.
     """
     elements = known_elements(ensemble.features)
@@ -93,7 +97,7 @@ def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
 
 
 def _row(name: str, structure, answer) -> dict:
-    row = dict.fromkeys((*_BEFORE, "in_domain", "distance", "nearest", "warnings", "error")) | {"id": name}
+    row = dict.fromkeys((*_BEFORE, *_PRINCIPAL, "in_domain", "distance", "nearest", "warnings", "error")) | {"id": name}
     if not isinstance(structure, Exception):
         row |= {"formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
     if not isinstance(answer, Exception) and not np.isfinite(answer.tensors).all():
@@ -103,9 +107,15 @@ def _row(name: str, structure, answer) -> dict:
     tensor, widths = np.asarray(answer.tensors[0], float), (answer.std[0], answer.wide[0])
     where = {"in_domain": bool(answer.in_domain[0]), "distance": None if np.isnan(answer.distance[0]) else float(answer.distance[0]),
              "nearest": ", ".join(dict.fromkeys(formula for _, formula in answer.nearest[0])), "warnings": "; ".join(answer.warnings[0])}  # fmt: skip
-    return row | {"tensor": tensor.tolist(), "constant": float(np.trace(tensor) / 3)} | where | {
+    told = {} if answer.principal is None else {name: _numbers(getattr(answer.principal, of)[0]) for name, of in _PRINCIPAL.items()}
+    return row | {"tensor": tensor.tolist(), "constant": float(np.trace(tensor) / 3)} | told | where | {
         f"half_width_{round(100 * share)}": float(width) for share, width in zip(COVERAGES, widths, strict=True)
     }  # fmt: skip
+
+
+def _numbers(values: np.ndarray) -> list | None:
+    """A list, or None where they are not known."""
+    return values.tolist() if np.isfinite(values).all() else None
 
 
 def write_rows(rows: Sequence[dict], path: str | Path, **about: str) -> None:
@@ -159,6 +169,10 @@ def check_ending(path: str | Path) -> str:
 def _flat(row: dict) -> dict:
     tensor = row["tensor"]
     components = {f"eps_{name}": None if tensor is None else tensor[i][j] for name, (i, j) in COMPONENTS.items()}
-    place = list(row).index("tensor")
-    items = list(row.items())
-    return dict(items[:place]) | components | dict(items[place + 1 :])
+    flat: dict = {}
+    for name, value in row.items():
+        if name in _NUMBERED:
+            flat |= {_NUMBERED[name].format(k + 1): None if value is None else value[k] for k in range(3)}
+        elif name != "axes":
+            flat |= components if name == "tensor" else {name: value}
+    return flat

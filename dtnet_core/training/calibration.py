@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,13 +31,23 @@ def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float]
         `base` (the largest Laplace likelihood of the errors), and for each coverage, as text, the factor that split
         conformal prediction gives (Papadopoulos et al., ECML 2002): a quantile of `spread_ratios`.
     """
+    base = best_base(lambda base: raw_spread(members, base), np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)))
+    return {"base": base} | {str(c): conformal(spread_ratios(members, truth, base), c) for c in coverages}
+
+
+def best_base(spread: Callable[[float], np.ndarray], errors: np.ndarray) -> float:
+    """The share of a constant in a spread that gives errors the largest Laplace likelihood; `spread` gives the spread for a share."""
 
     def cost(base: float) -> float:
-        return float(np.log(raw_spread(members, base)).mean() + np.log(spread_ratios(members, truth, base).mean()))
+        return float(np.log(spread(base)).mean() + np.log((errors / spread(base)).mean()))
 
-    base = float(min(np.geomspace(0.005, 0.5, 41), key=cost))
-    ratios = np.sort(spread_ratios(members, truth, base))
-    n = len(ratios)
-    return {"base": base} | {str(c): float(ratios[min(int(np.ceil(c * (n + 1))), n) - 1]) for c in coverages}
+    return float(min(np.geomspace(0.005, 0.5, 41), key=cost))
+
+
+def conformal(ratios: np.ndarray, coverage: float) -> float:
+    """The quantile of errors over spreads that split conformal prediction takes for a coverage."""
+    ordered = np.sort(ratios, axis=None)
+    n = len(ordered)
+    return float(ordered[min(int(np.ceil(coverage * (n + 1))), n) - 1])
 
 

@@ -212,6 +212,11 @@ def test_predictions_of_files_of_every_kind(files, capsys):
     for row, tensor, std, wide in zip((rows[0], rows[2]), want.tensors, want.std, want.wide, strict=True):
         np.testing.assert_allclose(row["tensor"], tensor, rtol=1e-4, atol=1e-4)
         assert (row["constant"], row["half_width_68"], row["half_width_90"]) == pytest.approx((np.trace(tensor) / 3, std, wide), rel=1e-4)
+        values = np.linalg.eigvalsh(tensor)
+        np.testing.assert_allclose(row["eigenvalues"], values, rtol=1e-4)
+        assert all(f"{v:.2f} ± {h:.2f}" in said for v, h in zip(row["eigenvalues"], row["eigenvalues_68"], strict=True))
+        np.testing.assert_allclose(np.array(row["axes"]).T * row["eigenvalues"] @ row["axes"], tensor, atol=1e-4)
+    assert rows[0]["axes_angle"] == [90, 90, 90] and "± 90°" in said  # of a cubic crystal any axis is as good
     np.testing.assert_allclose(rows[4]["tensor"], rows[2]["tensor"], rtol=1e-4, atol=1e-4)
 
     assert dtnet("predict", "one.cif", "folder/sub", "--target", "electronic", "--output", "answers.csv") == 0
@@ -224,6 +229,8 @@ def test_predictions_of_files_of_every_kind(files, capsys):
     assert table.loc[2, ["formula", "eps_xx", "constant"]].isna().all() and "no such file" in table.loc[2, "error"]
     assert table.loc[0, ["eps_xx", "eps_xy", "constant"]].tolist() == pytest.approx([float(first[k]) for k in ("eps_xx", "eps_xy", "constant")], abs=1e-6)
     assert table.loc[0, "constant"] < rows[0]["constant"]
+    assert [float(first[f"eigenvalue_{k}"]) for k in (1, 2, 3)] == pytest.approx([float(first[f"eps_{c}"]) for c in ("xx", "yy", "zz")], abs=1e-4)  # cubic
+    assert 0 < float(first["eigenvalue_2_68"]) < float(first["eigenvalue_2_90"]) and table.loc[1, "axis_1_angle"] == float(second["axis_1_angle"])
 
     assert dtnet("predict", "one.cif", "--output", "answers.txt") == 1
     assert ".parquet, .csv, .json" in capsys.readouterr().err and not (files / "answers.txt").exists()

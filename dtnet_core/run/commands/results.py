@@ -52,6 +52,26 @@ def blind() -> None:
 
 
 @app.command(cls=Command)
+def principal() -> None:
+    """Calibrate the shipped networks' eigenvalues and axes, and test that: data/results/principal.json."""
+    from ...training.principal import run_principal
+
+    for variant, targets in run_principal()["variants"].items():
+        for target, found in targets.items():
+            print(variant, target, {k: round(v, 3) if isinstance(v, float) else v for k, v in found["test"].items()})
+
+
+@app.command(cls=Command)
+def known() -> None:
+    """Ask the shipped networks for crystals of which anybody knows what to expect: data/results/known_physics.json."""
+    from ...domain.known import run_known
+
+    for variant, rows in run_known()["variants"].items():
+        for row in rows:
+            print(f"{variant}: {row['name']}: " + (row["refused"] or f"{row['total']['constant']:.1f} ± {row['total']['half_width_90']:.1f}, in the domain: {row['in_domain']}"))
+
+
+@app.command(cls=Command)
 def domain() -> None:
     """Keep kinds of crystals from training and judge the answers for them: data/results/domain.json, and the known crystals beside the weights."""
     from ...domain.record import run_domain
