@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from pymatgen.core import Lattice, Structure
 
 from dtnet_core.crystals.structures import InvalidStructureError
+from dtnet_core.domain.known import known_crystals
 from dtnet_core.ensemble import Ensemble
 from dtnet_core.judge import unphysical
 from dtnet_core.members import with_total
@@ -73,11 +73,9 @@ def test_predict_refuses_an_answer_with_a_flag_and_keeps_the_others(tmp_path):
 
 
 def test_an_atom_in_a_box_is_refused_and_a_slab_is_told(tmp_path):
-    box = Structure(Lattice.cubic(10), ["He"], [[0.5, 0.5, 0.5]])
+    box, slab = (known_crystals()[name][0] for name in ("helium in a box", "MgO slab with vacuum"))
     with pytest.raises(InvalidStructureError, match="an atom alone in a box is no crystal"):
         ensemble((3.0, 6.0), (3.1, 6.2)).predict(box, tmp_path, progress=False)
-    rocksalt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    slab = Structure(Lattice.tetragonal(4.21, 24.21), rocksalt.species, rocksalt.cart_coords, coords_are_cartesian=True)
     with pytest.warns(UserWarning, match="a slab, wire or molecule, for which the constant depends on the gap"):
         found = ensemble((3.0, 6.0), (3.1, 6.2)).predict(slab, tmp_path, progress=False)
     assert found.warnings[0] == (found.flags[0],) and found.in_domain.all()  # these networks know no training crystals

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from dtnet_core.domain.known import known_crystals
 from dtnet_core.ensemble import COVERAGES, load_ensemble
 from dtnet_core.potentials.store import compute_features
 from dtnet_core.reach import FEATURES, NEIGHBOURS, Reach, fit_reach, invariants_of, load_reach
@@ -75,11 +76,8 @@ def test_a_crystal_is_as_far_in_any_cell_and_frame(tmp_path):
 
 def test_shipped_networks_say_what_they_do_not_know(tmp_path):
     """Solid argon, copper and layered MoTe2 are outside of the domain, rocksalt and a perovskite inside."""
-    argon = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.31), ["Ar"], [[0, 0, 0]]).get_primitive_structure()
-    copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]]).get_primitive_structure()
-    layered = Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(3.52, 13.97), ["Mo", "Te"], [[1 / 3, 2 / 3, 0.25], [1 / 3, 2 / 3, 0.621]])
-    rocksalt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]).get_primitive_structure()
-    perovskite = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    known = known_crystals()
+    argon, copper, layered, rocksalt, perovskite = (known[name][0] for name in ("solid argon", "copper", "layered MoTe2", "rock salt MgO", "perovskite SrTiO3"))
     ensemble = load_ensemble("electronic")
     found = ensemble.predict([argon, copper, layered, rocksalt, perovskite], tmp_path, progress=False)
     assert found.in_domain.tolist() == [False, False, False, True, True]
@@ -87,7 +85,7 @@ def test_shipped_networks_say_what_they_do_not_know(tmp_path):
     assert all("outside of the domain" in " ".join(words) for words in found.warnings[:3]) and found.warnings[3:] == ((), ())
     assert "before it is bounded" in found.warnings[2][0] and "no training crystal has Ar" in found.warnings[0][0]
     assert [len(n) for n in found.nearest] == [NEIGHBOURS] * 5 and found.tensors[2].trace() / 3 + found.wide[2] > 8  # DFPT gives 8 to 10
-    ensemble.reach, known = None, ensemble.reach
+    ensemble.reach, reach = None, ensemble.reach
     narrow = ensemble.predict([layered, rocksalt], tmp_path, progress=False)
-    assert found.wide[3] == pytest.approx(narrow.wide[1]) and found.wide[2] == pytest.approx(narrow.wide[0] * known.wider(found.distance[2:3], ensemble.calibration["growth"])[0])
+    assert found.wide[3] == pytest.approx(narrow.wide[1]) and found.wide[2] == pytest.approx(narrow.wide[0] * reach.wider(found.distance[2:3], ensemble.calibration["growth"])[0])
     assert found.wide[2] > 2 and (found.wide > found.std).all() and set(map(str, COVERAGES)) < set(ensemble.calibration)

@@ -76,6 +76,6 @@ def run_known(variants: Sequence[str] | None = None, results: str | Path | None 
     folder, crystals = Path(weights or WEIGHTS), known_crystals()
     found = {name: say(name, crystals, folder, cache_dir) for name in (variants or at_hand(folder))}
     sums = {name: data_sha256(folder / name / "calibration.json") for name in found}
-    record = {"variants": found, "calibration_sha256": sums, "command": "dtnet results known", **provenance()}
-    write_json(results or RESULTS / "known_physics.json", plain(record))
+    record = plain({"variants": found, "calibration_sha256": sums, "command": "dtnet results known", **provenance()})
+    write_json(results or RESULTS / "known_physics.json", record)
     return record

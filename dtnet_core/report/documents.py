@@ -11,7 +11,17 @@ from .pages import card_table, front_table, matbench_table, readme_table, roads_
 from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
 from .tables import by_formula, headline, interval_table
-from .trust import blind_sentence, blind_text, chosen_on_text, domain_table, domain_text, twins_table
+from .trust import (
+    blind_sentence,
+    blind_text,
+    chosen_on_text,
+    domain_table,
+    domain_text,
+    kinds_text,
+    known_text,
+    principal_table,
+    twins_table,
+)
 
 
 def markdown_blocks() -> dict[tuple[str, str], str]:
@@ -26,6 +36,9 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "blind"): blind_text(json.loads((folder / "blind.json").read_text())),
         ("docs/results.md", "domain"): domain_table(json.loads((folder / "domain.json").read_text())),
         ("data/weights/README.md", "domain"): domain_text(json.loads((folder / "domain.json").read_text())),
+        ("data/weights/README.md", "kinds"): kinds_text(json.loads((folder / "domain.json").read_text())),
+        ("docs/guide.md", "known"): known_text(json.loads((folder / "known_physics.json").read_text())),
+        ("docs/guide.md", "principal"): principal_table(json.loads((folder / "principal.json").read_text())),
         ("docs/results.md", "twins"): twins_table(stored),
         ("docs/results.md", "results"): readme_table(dtnets, paper),
         ("docs/results.md", "by formula"): readme_table(by_formula(stored), paper),

@@ -69,3 +69,51 @@ def domain_text(record: Mapping) -> str:
     )
     return (f"A crystal is in the domain up to a distance of {shipped['limit']:.2f}; {100 * shipped['test_in_domain']:.0f} % of the {shipped['n_test']} test crystals of seed 0's split are. Intervals grow beyond a distance of "
             f"{shipped['typical']:.2f} with these powers of it: {grows}. 68 and 90 % intervals hold of these test crystals: {held}.")  # fmt: skip
+
+
+HOLDS = 0.85
+"""Share of a kind's crystals that 90 % intervals should hold at least."""
+
+
+def kinds_text(record: Mapping, target: str = "electronic") -> str:
+    """What the benchmark's kinds say of an answer for something new, in a paragraph."""
+    kinds = {kind: scores[target] for kind, scores in record["variants"][0]["kinds"].items()}
+    error = {kind: s["mae_ten"] for kind, s in kinds.items()}
+    held = {kind: s["covered_growing"]["0.9"] for kind, s in kinds.items()}
+    low = sorted((kind for kind in kinds if held[kind] < HOLDS), key=held.__getitem__)
+    named = [kind for kind in kinds if not kind.startswith("cluster")]
+    errors = ", ".join(f"{kind} {error[kind]:.2f}" for kind in named)
+    exceptions = " and ".join(f"{kind} ({100 * held[kind]:.0f} %)" for kind in low)
+    return (f"For kinds of crystals that networks had never seen, their {target} MAE_ten is: {errors}. Their growing 90 % intervals hold {100 * HOLDS:.0f} % or more of the crystals in {len(kinds) - len(low)} of {len(kinds)} kinds"
+            + (f", and fail for {exceptions}." if low else "."))  # fmt: skip
+
+
+def known_text(record: Mapping) -> str:
+    """`data/results/known_physics.json`: a table of the variants' constants, and a line for each crystal."""
+    variants = record["variants"]
+    rows, lines = [], []
+    for i, first in enumerate(next(iter(variants.values()))):
+        each = {name: crystals[i] for name, crystals in variants.items()}
+        row = {"crystal": first["name"]}
+        for target in ("electronic", "total"):
+            row |= {f"{target}, {name}": _constant(one, target) for name, one in each.items()}
+        inside = "-" if first["refused"] else "yes" if first["in_domain"] else "no"
+        rows.append(row | {"in the domain": inside, "distance": "-" if first["refused"] else f"{first['distance']:.1f}"})
+        said = f"refused: {first['refused']}" if first["refused"] else "; ".join(first["warnings"]) or "no warning"
+        lines.append(f"- **{first['name']}**, {first['what']}. The kit: {said}.")
+    return f"{markdown_table(pd.DataFrame(rows))}\n\n" + "\n".join(lines)
+
+
+def _constant(row: Mapping, target: str) -> str:
+    return "refused" if row["refused"] else f"{row[target]['constant']:.1f} ± {row[target]['half_width_90']:.1f}"
+
+
+def principal_table(record: Mapping) -> str:
+    """`data/results/principal.json`: how well intervals of eigenvalues and angles of axes hold for test crystals."""
+    percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731
+    return markdown_table(pd.DataFrame([
+        {"variant": name, "target": target, "median half width (68 %)": percent(s["half_width_68"]), "68 % intervals hold": percent(s["covered_68"]), "90 % intervals hold": percent(s["covered_90"]),
+         "axes that symmetry fixes": s["fixed"], "within 1°": percent(s["fixed_within_1"]), "other axes told apart": s["free"], "median angle told": f"{s['free_angle']:.0f}°",
+         "within the angle": percent(s["free_covered_68"])}
+        for name, targets in record["variants"].items() for target, found in targets.items() for s in [found["test"]]
+    ]))  # fmt: skip

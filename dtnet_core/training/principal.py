@@ -120,7 +120,7 @@ def run_principal(variants: Sequence[str] | None = None, results: str | Path | N
             found[name][target] = {"factors": factors, "test": scores(principal(members, unbounded, factors, wider), truth, factors["angle"])}
         write_json(path, about)
     sha = data_sha256(resolve_data_dir("full", data_dir) / "mp_tensors.json.gz")
-    record = {"seed": SHIPPED_SEED, "n_val": len(chosen["val"]), "n_test": len(chosen["test"]), "variants": found, "data_sha256": sha,
-              "command": "dtnet results principal", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
-    write_json(results or RESULTS / "principal.json", plain(record))
+    record = plain({"seed": SHIPPED_SEED, "n_val": len(chosen["val"]), "n_test": len(chosen["test"]), "variants": found, "data_sha256": sha,
+              "command": "dtnet results principal", "wall_s": round(time.monotonic() - started, 1), **provenance()})  # fmt: skip
+    write_json(results or RESULTS / "principal.json", record)
     return record

@@ -20,7 +20,7 @@ def predict(
 
     Tensors are in the Cartesian frame of each structure as it was read. The intervals of the dielectric constant (mean of the diagonal)
     hold the true one for 68 and for 90 of 100 crystals like those of the tests; those of the eigenvalues and the angles of their axes are for 68.
-    An axis of ± 90° may point anywhere. A crystal that fails is listed with its reason; the exit
+    An axis of 90° may point anywhere. A crystal that fails is listed with its reason; the exit
     code is then 1.
     """
     from ..prediction import check_ending, predict_rows, write_rows
@@ -48,14 +48,18 @@ def show(rows: list[dict], target: str, variant: str) -> None:
     console = Console()
     good, failed = [r for r in rows if not r["error"]], [r for r in rows if r["error"]]
     if good:
-        table = Table(title=f"{target} dielectric tensors ({variant})", box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-        table.add_column("crystal", overflow="fold")
-        table.add_column("formula", overflow="fold")
-        for name in ("tensor", "constant", "68 %", "90 %", "eigenvalues", "axes"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in good:
-            table.add_row(Text(row["id"]), row["formula"], matrix(row["tensor"]), f"{row['constant']:.2f}", f"± {row['half_width_68']:.2f}", f"± {row['half_width_90']:.2f}", eigenvalues(row), angles(row))
-        console.print(table)
+        tensors = [(matrix(r["tensor"]), f"{r['constant']:.2f}", f"± {r['half_width_68']:.2f}", f"± {r['half_width_90']:.2f}") for r in good]
+        axes = [eigenvalues(r) for r in good]
+        for title, names, rows_of in ((f"{target} dielectric tensors ({variant})", ("tensor", "constant", "68 %", "90 %"), tensors),
+                                      ("eigenvalues (68 %), and how far their axes may be off", ("lowest", "middle", "highest"), axes)):  # fmt: skip
+            table = Table(title=title, box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+            table.add_column("crystal", overflow="fold")
+            table.add_column("formula", overflow="fold")
+            for name in names:
+                table.add_column(name, justify="right", no_wrap=True)
+            for row, cells in zip(good, rows_of, strict=True):
+                table.add_row(Text(row["id"]), row["formula"], *cells)
+            console.print(table)
     for row in good:
         if row["warnings"]:
             console.print(Text(f"{row['id']}: {row['warnings']}"), soft_wrap=True)
@@ -64,14 +68,10 @@ def show(rows: list[dict], target: str, variant: str) -> None:
         console.print(Text(f"failed: {row['id']}: {reason}"), soft_wrap=True)
 
 
-def eigenvalues(row: dict) -> str:
-    """Three lines, each with the half width of its 68 % interval where that is known."""
-    return "\n".join(f"{value:.2f}" + (f" ± {row['eigenvalues_68'][k]:.2f}" if row["eigenvalues_68"] else "") for k, value in enumerate(row["eigenvalues"] or ()))
-
-
-def angles(row: dict) -> str:
-    """Three lines: how far the axes may be off."""
-    return "\n".join(f"± {angle:.0f}°" for angle in row["axes_angle"] or ())
+def eigenvalues(row: dict) -> list[str]:
+    """Three cells, each with the half width of its 68 % interval and the angle of its axis where they are known."""
+    known = row["eigenvalues_68"] and row["axes_angle"]
+    return [f"{value:.2f}" + (f" ± {row['eigenvalues_68'][k]:.2f}, {row['axes_angle'][k]:.0f}°" if known else "") for k, value in enumerate(row["eigenvalues"] or ())]
 
 
 def matrix(tensor: list[list[float]]) -> str:

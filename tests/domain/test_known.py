@@ -1,0 +1,44 @@
+"""Crystals of known physics: the stored record is of the weights that ship, and says what anybody would expect."""
+
+from __future__ import annotations
+
+import pytest
+
+from dtnet_core.base.files import read_json
+from dtnet_core.base.paths import RESULTS, WEIGHTS
+from dtnet_core.data.loading import data_sha256
+from dtnet_core.domain.known import known_crystals, say
+from dtnet_core.report.trust import known_text
+
+STORED = read_json(RESULTS / "known_physics.json")
+
+
+def test_stored_answers_are_those_of_the_networks_that_ship(tmp_path):
+    chosen = {name: known_crystals()[name] for name in ("rock salt MgO", "layered MoTe2", "helium in a box")}
+    stored = {row["name"]: row for row in STORED["variants"]["default"]}
+    assert list(stored) == list(known_crystals())
+    for row in say("default", chosen, WEIGHTS, tmp_path):
+        told = stored[row["name"]]
+        assert (row["refused"], row.get("in_domain"), [list(n) for n in row.get("nearest", ())]) == (told["refused"], told.get("in_domain"), told.get("nearest", []))
+        for target in ("electronic", "total") if not row["refused"] else ():
+            for key in ("constant", "half_width_68", "half_width_90"):
+                assert row[target][key] == pytest.approx(told[target][key], rel=0.02)
+
+
+@pytest.mark.parametrize("variant", sorted(STORED["variants"]))
+def test_what_is_new_is_told_and_what_is_no_crystal_is_refused(variant):
+    assert STORED["calibration_sha256"][variant] == data_sha256(WEIGHTS / variant / "calibration.json"), "run: dtnet results known"
+    rows = {row["name"]: row for row in STORED["variants"][variant]}
+    assert {name for name, row in rows.items() if row["refused"]} == {"helium in a box"}
+    for name in ("solid argon", "copper", "layered MoTe2"):
+        assert not rows[name]["in_domain"] and any("outside of the domain" in words for words in rows[name]["warnings"])
+    for name in ("rock salt MgO", "perovskite SrTiO3"):
+        assert rows[name]["in_domain"] and not rows[name]["warnings"]
+    assert any("depends on the gap" in words for words in rows["MgO slab with vacuum"]["warnings"])
+
+
+def test_the_guide_has_a_row_and_a_sentence_for_each():
+    lines = known_text(STORED).splitlines()
+    for name, (_, what) in known_crystals().items():
+        assert sum(line.startswith(f"| {name} |") for line in lines) == 1 and sum(line.startswith(f"- **{name}**, {what}. The kit: ") for line in lines) == 1
+    assert sum("refused" in line for line in lines) == 2
