@@ -23,17 +23,17 @@ def known_crystals() -> dict[str, tuple[Structure, str]]:
     primitive = lambda symbols, a, sites: Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), symbols, sites).get_primitive_structure()  # noqa: E731
     rocksalt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     return {
-        "rock salt MgO": (rocksalt.get_primitive_structure(), "an oxide like many that the networks learned from"),
+        "rock salt MgO": (rocksalt.get_primitive_structure(), "a plain oxide"),
         "perovskite SrTiO3": (
             Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]),
             "an oxide with a soft mode, which makes the ionic part large and hard to tell",
         ),
         "layered MoTe2": (
             Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(3.52, 13.97), ["Mo", "Te"], [[1 / 3, 2 / 3, 0.25], [1 / 3, 2 / 3, 0.621]]),
-            "a telluride with a narrow gap; the networks learned from hardly any",
+            "layers of a telluride with a narrow gap",
         ),
         "solid argon": (primitive(["Ar"], 5.31, [[0, 0, 0]]), "closed shells with almost nothing between them: the constant is a little above the 1 of empty space"),
-        "copper": (primitive(["Cu"], 3.61, [[0, 0, 0]]), "a metal: it screens any static field, so there is no such constant, and the networks learned from insulators only"),
+        "copper": (primitive(["Cu"], 3.61, [[0, 0, 0]]), "a metal: it screens any static field, so there is no such constant"),
         "MgO slab with vacuum": (
             Structure(Lattice.tetragonal(4.21, 24.21), rocksalt.species, rocksalt.cart_coords, coords_are_cartesian=True),
             "mostly empty: the constant of such a cell depends on how wide the gap is",

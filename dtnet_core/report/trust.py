@@ -83,14 +83,14 @@ def kinds_text(record: Mapping, target: str = "electronic") -> str:
     low = sorted((kind for kind in kinds if held[kind] < HOLDS), key=held.__getitem__)
     named = [kind for kind in kinds if not kind.startswith("cluster")]
     errors = ", ".join(f"{kind} {error[kind]:.2f}" for kind in named)
-    exceptions = " and ".join(f"{kind} ({100 * held[kind]:.0f} %)" for kind in low)
+    exceptions = ", ".join(f"{kind} ({100 * held[kind]:.0f} %)" for kind in low)
     return (f"For kinds of crystals that networks had never seen, their {target} MAE_ten is: {errors}. Their growing 90 % intervals hold {100 * HOLDS:.0f} % or more of the crystals in {len(kinds) - len(low)} of {len(kinds)} kinds"
             + (f", and fail for {exceptions}." if low else "."))  # fmt: skip
 
 
 def known_text(record: Mapping) -> str:
-    """`data/results/known_physics.json`: a table of the variants' constants, and a line for each crystal."""
-    variants = record["variants"]
+    """`data/results/known_physics.json`: a table of the variants' constants, and a line for each crystal with what the first variant says of it."""
+    variants = {name: record["variants"][name] for name in sorted(record["variants"], key="default".__ne__)}
     rows, lines = [], []
     for i, first in enumerate(next(iter(variants.values()))):
         each = {name: crystals[i] for name, crystals in variants.items()}

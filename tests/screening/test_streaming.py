@@ -306,7 +306,7 @@ def test_numbers_that_would_compute_nothing(ensemble, tmp_path, wrong):
 def test_one_that_only_the_network_refuses_does_not_take_its_neighbours_along(ensemble, tmp_path, monkeypatch):
     work = streaming.predict_members
 
-    def refuse(ensemble, structures, flags):
+    def refuse(ensemble, structures, flags=()):
         if any(abs(s.volume - 3.05**3) < 1e-6 for s in structures):
             raise RuntimeError("out of reach")
         return work(ensemble, structures, flags)
