@@ -13,8 +13,6 @@ import numpy as np
 
 FIXED = 0.1
 """Degrees: where networks differ by less about an axis, symmetry fixes it."""
-ALIKE = 4.0
-"""Degrees by which networks are wrong together about an axis; of 0 to 8 it suits the errors of validation crystals best."""
 UNDETERMINED = 90.0
 """Degrees: nothing is known of the direction of an axis whose eigenvalue may be another's."""
 
@@ -66,10 +64,13 @@ def spread(members: np.ndarray, base: float) -> np.ndarray:
 
 
 def disagreement(members: np.ndarray) -> np.ndarray:
-    """What angles are proportional to, [M, B, 3, 3] -> [B, 3] in degrees: root mean square angle between the axes of each network and those of
-    their mean and, where symmetry does not fix the axis, `ALIKE`."""
-    angle = np.sqrt(np.square(between(decompose(members)[1], decompose(members.mean(0))[1])).mean(0))
-    return np.where(angle < FIXED, angle, np.hypot(angle, ALIKE))
+    """Root mean square angle between the axes of each network and those of their mean, [M, B, 3, 3] -> [B, 3] in degrees."""
+    return np.sqrt(np.square(between(decompose(members)[1], decompose(members.mean(0))[1])).mean(0))
+
+
+def axis_spread(angle: np.ndarray, alike: float) -> np.ndarray:
+    """What told angles are proportional to, [B, 3] in degrees: `disagreement` and, where symmetry does not fix an axis, by how much networks are wrong together."""
+    return np.where(angle < FIXED, angle, np.hypot(angle, alike))
 
 
 def gaps(values: np.ndarray) -> np.ndarray:
@@ -85,8 +86,8 @@ def principal(members: np.ndarray, unbounded: np.ndarray, calibration: Mapping[s
     members, unbounded : np.ndarray, [M, B, 3, 3]
         Tensors of each network with its link, and before it: a bound must hide no disagreement.
     calibration : mapping, optional
-        `base`; "0.68" and "0.9", factors of the intervals; `gap` and `angle`, those of differences and of angles. See
-        `training.principal`.
+        `base`; "0.68" and "0.9", factors of the intervals; `gap` and `angle`, those of differences and of angles; `alike`, of
+        `axis_spread`. See `training.principal`.
     wider : np.ndarray, [B], or float
         Factor by which intervals are wider, see `reach.Reach.wider`.
     """
@@ -97,6 +98,6 @@ def principal(members: np.ndarray, unbounded: np.ndarray, calibration: Mapping[s
     raw = np.maximum(*(spread(x, calibration["base"]) for x in (members, unbounded))) * np.broadcast_to(wider, len(values))[:, None]  # [B, 3]
     near = gaps(values) < calibration["gap"] * np.maximum(raw[:, 1:], raw[:, :-1])  # [B, 2]
     unclear = np.concatenate([near[:, :1], near.any(1, keepdims=True), near[:, 1:]], 1)  # [B, 3]
-    angle = np.minimum(calibration["angle"] * disagreement(unbounded), UNDETERMINED)
+    angle = np.minimum(calibration["angle"] * axis_spread(disagreement(unbounded), calibration["alike"]), UNDETERMINED)
     angle = np.where(np.isfinite(values), np.where(unclear, UNDETERMINED, angle), np.nan)
     return Principal(values, axes, calibration["0.68"] * raw, calibration["0.9"] * raw, angle)

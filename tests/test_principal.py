@@ -5,12 +5,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dtnet_core.ensemble import load_ensemble
-from dtnet_core.principal import ALIKE, UNDETERMINED, between, decompose, disagreement, principal
+from dtnet_core.principal import UNDETERMINED, between, decompose, disagreement, principal
 from dtnet_core.training.principal import fit, scores
 
 from .conftest import CRYSTALS, random_rotation, turn
 
-FACTORS = {"base": 0.1, "0.68": 2.0, "0.9": 4.0, "gap": 1.0, "angle": 3.0}
+FACTORS = {"base": 0.1, "0.68": 2.0, "0.9": 4.0, "gap": 1.0, "alike": 4.0, "angle": 3.0}
 
 
 def about_z(degrees: float) -> np.ndarray:
@@ -33,7 +33,7 @@ def test_widths_and_angles_by_hand():
     raw = 1.5 * np.hypot([0, 0, np.std([20, 24], ddof=1)], 0.1 * np.array([2, 8, 22]))
     np.testing.assert_allclose(found.std[0], 2 * raw)
     np.testing.assert_allclose(found.wide[0], 4 * raw)
-    np.testing.assert_allclose(found.angle[0], [3 * np.hypot(3, ALIKE)] * 2 + [0], atol=1e-5)
+    np.testing.assert_allclose(found.angle[0], [3 * 5] * 2 + [0], atol=1e-5)
     unbounded = np.concatenate([members[:1] - 3 * np.eye(3), members[1:]])  # what a bound hides is not forgotten
     assert (principal(members, unbounded, FACTORS).std > principal(members, members, FACTORS).std).all()
 
@@ -82,11 +82,11 @@ def populations():
 def test_what_is_fitted_on_some_crystals_holds_for_others(populations):
     (members, truth), (others, test) = populations
     factors = fit(members, members, truth)
-    found = scores(principal(others, others, factors), test, factors["angle"])
+    found = scores(principal(others, others, factors), test, factors)
     assert found["covered_68"] == pytest.approx(0.68, abs=0.04) and found["covered_90"] == pytest.approx(0.9, abs=0.03)
     assert found["free_covered_68"] == pytest.approx(0.68, abs=0.06) and found["fixed"] == 0 and 0.05 < found["undetermined"] < 0.5
     swapped = np.take(test, np.roll(np.arange(len(test)), 1), 0)  # tensors of other crystals
-    assert scores(principal(others, others, factors), swapped, factors["angle"])["covered_90"] < 0.5
+    assert scores(principal(others, others, factors), swapped, factors)["covered_90"] < 0.5
 
 
 def test_shipped_networks_tell_the_same_of_a_turned_crystal(tmp_path):

@@ -35,13 +35,16 @@ def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float]
     return {"base": base} | {str(c): conformal(spread_ratios(members, truth, base), c) for c in coverages}
 
 
-def best_base(spread: Callable[[float], np.ndarray], errors: np.ndarray) -> float:
-    """The share of a constant in a spread that gives errors the largest Laplace likelihood; `spread` gives the spread for a share."""
+SHARES = np.geomspace(0.005, 0.5, 41)
+
+
+def best_base(spread: Callable[[float], np.ndarray], errors: np.ndarray, tried: Sequence[float] | np.ndarray = SHARES) -> float:
+    """The part of a spread that networks do not show, of those `tried`, with the largest Laplace likelihood of errors; `spread` gives the spread for a part."""
 
     def cost(base: float) -> float:
         return float(np.log(spread(base)).mean() + np.log((errors / spread(base)).mean()))
 
-    return float(min(np.geomspace(0.005, 0.5, 41), key=cost))
+    return float(min(tried, key=cost))
 
 
 def conformal(ratios: np.ndarray, coverage: float) -> float:

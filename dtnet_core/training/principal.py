@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,18 @@ from ..data.loading import data_sha256, load_records, resolve_data_dir
 from ..ensemble import COVERAGES, Ensemble, at_hand, load_ensemble
 from ..members import encoders_of
 from ..potentials.store import compute_features
-from ..principal import ALIKE, UNDETERMINED, Principal, between, decompose, gaps, principal, spread
+from ..principal import (
+    FIXED,
+    UNDETERMINED,
+    Principal,
+    axis_spread,
+    between,
+    decompose,
+    disagreement,
+    gaps,
+    principal,
+    spread,
+)
 from ..reach import FEATURES as REACH_FEATURES
 from ..reach import invariants_of
 from .calibration import best_base, conformal
@@ -24,7 +35,7 @@ from .ship import SHIPPED_SEED
 
 SAME = 1e-3
 """Eigenvalues that differ by less than this share count as equal by symmetry."""
-_UNIT = {"0.68": 1.0, "0.9": 1.0, "gap": 1.0, "angle": 1.0}
+_UNIT = {"0.68": 1.0, "0.9": 1.0, "gap": 1.0, "alike": 0.0, "angle": 1.0}
 
 
 def fit(members: np.ndarray, unbounded: np.ndarray, truth: np.ndarray, wider: np.ndarray | float = 1.0) -> dict[str, float]:
@@ -40,8 +51,8 @@ def fit(members: np.ndarray, unbounded: np.ndarray, truth: np.ndarray, wider: np
     -------
     dict
         `base`, of the largest Laplace likelihood of the errors of all eigenvalues; "0.68" and "0.9", quantiles (`calibration.conformal`) of the errors over the
-        spread; `gap`, the 68 % quantile of the errors of differences of eigenvalues that symmetry does not make equal; `angle`, the
-        68 % quantile of the angle to the true axis over that among networks, of axes that are told apart and not fixed by symmetry.
+        spread; `gap`, the 68 % quantile of the errors of differences of eigenvalues that symmetry does not make equal; of axes that are told apart and not
+        fixed by symmetry: `alike` in degrees, as `base`, and `angle`, the 68 % quantile of the angle to the true axis over `principal.axis_spread`.
     """
     true = decompose(truth)[0]
     far = np.abs(decompose(members.mean(0))[0] - true)  # [B, 3]
@@ -54,14 +65,17 @@ def fit(members: np.ndarray, unbounded: np.ndarray, truth: np.ndarray, wider: np
     if apart.any():
         found["gap"] = conformal(wrong[apart], COVERAGES[0])
     said = principal(members, unbounded, found, wider)
-    free = (said.angle >= ALIKE) & (said.angle < UNDETERMINED)
+    among = disagreement(unbounded)
+    free = (among >= FIXED) & (said.angle < UNDETERMINED)
     if free.any():
-        found["angle"] = conformal((between(said.axes, decompose(truth)[1]) / said.angle)[free], COVERAGES[0])
+        off, among = between(said.axes, decompose(truth)[1])[free], among[free]
+        found["alike"] = best_base(lambda alike: axis_spread(among, alike), off, np.geomspace(0.5, 30, 41))
+        found["angle"] = conformal(off / axis_spread(among, found["alike"]), COVERAGES[0])
     return found
 
 
-def scores(said: Principal, truth: np.ndarray, factor: float) -> dict[str, float | int]:
-    """How well the intervals and angles, these made with a `factor`, hold for true tensors [B, 3, 3].
+def scores(said: Principal, truth: np.ndarray, factors: Mapping[str, float]) -> dict[str, float | int]:
+    """How well the intervals and angles, these made with `factors`, hold for true tensors [B, 3, 3].
 
     Returns
     -------
@@ -72,7 +86,7 @@ def scores(said: Principal, truth: np.ndarray, factor: float) -> dict[str, float
     true, axes = decompose(truth)
     error, off = np.abs(said.values - true), between(said.axes, axes)
     clear = said.angle < UNDETERMINED
-    free = clear & (said.angle >= ALIKE * factor)
+    free = clear & (said.angle >= factors["alike"] * factors["angle"])
     fixed = clear & ~free
     return {
         "n": len(true), "covered_68": (error <= said.std).mean(), "covered_90": (error <= said.wide).mean(), "half_width_68": np.median(said.std / said.values),
@@ -117,7 +131,7 @@ def run_principal(variants: Sequence[str] | None = None, results: str | Path | N
             members, unbounded, truth, wider = answers(ensemble, chosen["val"], target, cache_dir, progress)
             about["targets"][target]["principal"] = factors = fit(members, unbounded, truth, wider)
             members, unbounded, truth, wider = answers(ensemble, chosen["test"], target, cache_dir, progress)
-            found[name][target] = {"factors": factors, "test": scores(principal(members, unbounded, factors, wider), truth, factors["angle"])}
+            found[name][target] = {"factors": factors, "test": scores(principal(members, unbounded, factors, wider), truth, factors)}
         write_json(path, about)
     sha = data_sha256(resolve_data_dir("full", data_dir) / "mp_tensors.json.gz")
     record = plain({"seed": SHIPPED_SEED, "n_val": len(chosen["val"]), "n_test": len(chosen["test"]), "variants": found, "data_sha256": sha,
