@@ -1,11 +1,16 @@
 """Eigenvalues and axes with their uncertainty: by hand, the same for a turned crystal, honest on made-up networks."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from dtnet_core.crystals.record import TARGETS
 from dtnet_core.ensemble import load_ensemble
 from dtnet_core.principal import UNDETERMINED, between, decompose, disagreement, principal
+from dtnet_core.training import principal as module
 from dtnet_core.training.principal import fit, scores
 
 from .conftest import CRYSTALS, random_rotation, turn
@@ -87,6 +92,28 @@ def test_what_is_fitted_on_some_crystals_holds_for_others(populations):
     assert found["free_covered_68"] == pytest.approx(0.68, abs=0.06) and found["fixed"] == 0 and 0.05 < found["undetermined"] < 0.5
     swapped = np.take(test, np.roll(np.arange(len(test)), 1), 0)  # tensors of other crystals
     assert scores(principal(others, others, factors), swapped, factors)["covered_90"] < 0.5
+
+
+def test_factors_come_from_validation_crystals_and_figures_from_test_crystals(populations, tmp_path, monkeypatch):
+    """Of the stored split of the seed that ships."""
+    (val, real), (test, truth) = populations
+    split = {"kind": "record", "seed": 0, "val": ["v1", "v2"], "test": ["t1"]}
+    stored = {"splits": [split | {"kind": "group", "val": ["t1"], "test": ["v1"]}, split, split | {"seed": 1, "val": ["t1"]}]}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/calibration.json").write_text(json.dumps({"members": [], "targets": {t: {"base": 0.5} for t in TARGETS}}))
+    (tmp_path / "mp_tensors.json.gz").write_bytes(b"")
+    real_json = module.read_json
+    monkeypatch.setattr(module, "read_json", lambda path: stored if path.name == "splits.json" else real_json(path))
+    monkeypatch.setattr(module, "load_records", lambda *_, **__: [SimpleNamespace(id=i) for i in ("v1", "v2", "t1", "other")])
+    monkeypatch.setattr(module, "load_ensemble", lambda *_: None)
+    asked = {("v1", "v2"): (val, val, real, 1.0), ("t1",): (test, test, truth, 1.0)}
+    monkeypatch.setattr(module, "answers", lambda ensemble, records, *_: asked[tuple(r.id for r in records)])
+    record = module.run_principal(["mine"], tmp_path / "principal.json", tmp_path, tmp_path)
+    expected = fit(val, val, real)
+    found = json.loads((tmp_path / "mine/calibration.json").read_text())["targets"]["total"]
+    assert found == {"base": 0.5, "principal": expected} and expected != fit(test, test, truth)
+    assert record["variants"]["mine"]["ionic"]["test"] == scores(principal(test, test, expected), truth, expected)
+    assert (record["n_val"], record["n_test"]) == (2, 1)
 
 
 def test_shipped_networks_tell_the_same_of_a_turned_crystal(tmp_path):
