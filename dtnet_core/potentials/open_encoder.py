@@ -90,6 +90,10 @@ class OpenEncoder(abc.ABC):
             found.append(cells.index_add(0, graph.crystal, atoms))
         return torch.cat(found)
 
+    def node_energies(self, graph: Graph) -> Tensor:
+        """Energy of each atom [N] in eV, differentiable by the graph's edge vectors."""
+        return self._run(graph, (), False)[1]
+
     def _batches(self, structures: Sequence[Structure]):
         for position, structure in enumerate(structures):
             validate_structure(structure, elements=self.elements, name=f"structure {position}")
