@@ -1,4 +1,4 @@
-"""Notebooks as pages: HTML with their stored outputs, set-up folded away, and words for every figure.
+"""Notebooks as pages: HTML with their stored outputs, without the cells of set-up and checks, and words for every figure.
 
 A figure's words are ``alt`` in the metadata of the cell that shows it; nbconvert's own page leaves them out.
 """
@@ -39,13 +39,16 @@ def page(notebook: str | Path) -> str:
     """
     import nbformat
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
     content = nbformat.read(notebook, as_version=4)
     for number, cell in enumerate(content.cells):
         shows = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
         if shows and not str(cell.metadata.get("alt", "")).strip():
             raise ValueError(f"{notebook}, cell {number}: a figure without words; add \"alt\" to the metadata of the cell")
-    text, _ = HTMLExporter(raw_template=_TEMPLATE).from_notebook_node(content, {"metadata": {"name": Path(notebook).stem}})
+    folded = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"hide-input"}}})
+    exporter = HTMLExporter(raw_template=_TEMPLATE, config=folded)
+    text, _ = exporter.from_notebook_node(content, {"metadata": {"name": Path(notebook).stem}})
     return text
 
 

@@ -176,6 +176,27 @@ def retrospective_curves(runs: Sequence[Mapping]) -> Figure:
 
 
 @figure
+def published_ranks(found: Mapping[str, Mapping]) -> Figure:
+    """Places of the crystals that the paper computed among all our candidates, on a logarithmic axis; lines at the first 1, 10 and 50 %.
+
+    Parameters
+    ----------
+    found : mapping of str to record
+        By search, of the study "published" in `data/results/screening.json`.
+    """
+    table = pd.DataFrame([{"search": task, "rank": m["rank"]} for task, r in found.items() for m in r["materials"]])
+    last = max(r["candidates"] for r in found.values())
+    fig, ax = plt.subplots(figsize=(TWO_COLUMNS * 0.75, 0.4 * len(found) + 0.8))
+    sns.stripplot(table, x="rank", y="search", hue="search", palette=list(PALETTE[: len(found)]), jitter=False, size=4, alpha=0.7, legend=False, ax=ax)
+    for share in (0.01, 0.1, 0.5):
+        ax.axvline(share * last, color=MUTED, linewidth=0.6, linestyle=":")
+        ax.text(share * last, 1.02, f"{100 * share:.0f} %", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, color=MUTED)
+    ax.set(xlabel=f"rank among {last:,} candidates", ylabel="", xlim=(0.8, 1.1 * last))
+    plain_log(ax, "x")
+    return fig
+
+
+@figure
 def checked(predicted: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarray], names: Sequence[str] | None = None,
             half_widths: np.ndarray | None = None, labels: tuple[str, str] = ("computed", "predicted")) -> Figure:  # fmt: skip
     """Predicted against computed values, one panel a quantity, on logarithmic axes.
