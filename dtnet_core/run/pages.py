@@ -30,7 +30,7 @@ def page(notebook: str | Path) -> str:
     Returns
     -------
     str
-        Needs no other file but the pictures that its text refers to; formulas are set by MathJax from the web.
+        Needs no other file; formulas are set by MathJax from the web.
 
     Raises
     ------
@@ -46,9 +46,12 @@ def page(notebook: str | Path) -> str:
         shows = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
         if shows and not str(cell.metadata.get("alt", "")).strip():
             raise ValueError(f"{notebook}, cell {number}: a figure without words; add \"alt\" to the metadata of the cell")
+        if cell.cell_type == "markdown":  # nbconvert takes pictures out of one folder only
+            cell.source = cell.source.replace("](../figures/", "](figures/")
     folded = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"hide-input"}}})
-    exporter = HTMLExporter(raw_template=_TEMPLATE, config=folded)
-    text, _ = exporter.from_notebook_node(content, {"metadata": {"name": Path(notebook).stem}})
+    exporter = HTMLExporter(raw_template=_TEMPLATE, embed_images=True, config=folded)
+    place = {"name": Path(notebook).stem, "path": str(Path(notebook).resolve().parents[1])}
+    text, _ = exporter.from_notebook_node(content, {"metadata": place})
     return text
 
 

@@ -84,7 +84,9 @@ def test_every_figure_has_words_on_the_page(path, tmp_path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     wanted = [cell["metadata"]["alt"] for cell in cells for _ in figures_of(cell)]
     assert all(len(words.split()) >= 5 for words in wanted)
-    said = [picture.get("alt") for picture in BeautifulSoup(page(path), "html.parser").find_all("img")]
+    pictures = BeautifulSoup(page(path), "html.parser").find_all("img")
+    said = [picture.get("alt") for picture in pictures]
+    assert all(picture["src"].startswith("data:image/png;base64,") for picture in pictures)  # a page is one file
     assert all(said) and "No description has been provided for this image" not in said
     assert [words for words in said if words in wanted] == wanted
 
