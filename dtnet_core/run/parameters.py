@@ -169,11 +169,9 @@ _RULES: Mapping[str, Callable] = {
     "features": _features,
     "layers": _numbers(LAYERS),
     "seeds": _numbers(),
-    "seed": _number(0, whole=True),
-    **{name: _number(1, whole=True) for name in ("max_epochs", "rounds", "top_k", "pool_size", "n_known", "members", "components", "copies")},
+    **{name: _number(1, whole=True) for name in ("max_epochs", "rounds", "top_k", "components", "copies")},
     **{name: _number(0, above=True) for name in ("learning_rate", "initial_anisotropy")},
     "ecut": _number(0, above=True, optional=True),
-    "kappa": _number(0),
     "angle": _number(-360, 360),
     "low": _number(float("-inf")),
     "high": _number(float("-inf")),
@@ -186,7 +184,7 @@ _RULES: Mapping[str, Callable] = {
     "budget": _budget,
     "name": _text,
     "crystal": _text,
-    "scheduler": _text,
+    "candidate": _text,
     "relax": _switch,
 }
 
@@ -204,14 +202,19 @@ def _data_are_there(given: Mapping) -> None:
         raise ParameterError(f"profile is {given['profile']!r}: {name}.json.gz is not in {folder}; data sets there: {there}")
 
 
-def _crystal_is_known(given: Mapping) -> None:
-    if "crystal" not in given or given.get("structure_file") is not None:
-        return
-    with gzip.open(DATA / f"{FILES['mini']}.json.gz") as file:
-        known = [item["id"] for item in json.load(file)]
-    if given["crystal"] not in known:
-        close = difflib.get_close_matches(str(given["crystal"]), known, 3, 0.4) or known[:3]
-        raise ParameterError(f"crystal is {given['crystal']!r}: it is none of the {len(known)} in data/{FILES['mini']}.json.gz; close to it: {', '.join(close)}")
+def _is_among(name: str, data: str, unless: str | None = None) -> Callable[[Mapping], None]:
+    """The parameter `name` is an id of a set that ships; not asked where the parameter `unless` has a value."""
+
+    def check(given: Mapping) -> None:
+        if name not in given or given.get(unless) is not None:
+            return
+        with gzip.open(DATA / f"{data}.json.gz") as file:
+            known = [item["id"] for item in json.load(file)]
+        if given[name] not in known:
+            close = difflib.get_close_matches(str(given[name]), known, 3, 0.4) or known[:3]
+            raise ParameterError(f"{name} is {given[name]!r}: it is none of the {len(known)} in data/{data}.json.gz; close to it: {', '.join(close)}")
+
+    return check
 
 
 def _window_is_open(given: Mapping) -> None:
@@ -224,4 +227,4 @@ def _calculations_are_kept(given: Mapping) -> None:
         raise ParameterError(f"oracle is {given['oracle']!r}: it keeps its calculations in run_folder, which is None; give a folder")
 
 
-_TOGETHER = (_data_are_there, _crystal_is_known, _window_is_open, _calculations_are_kept)
+_TOGETHER = (_data_are_there, _is_among("crystal", FILES["mini"], "structure_file"), _is_among("candidate", "screening_dfpt"), _window_is_open, _calculations_are_kept)

@@ -11,12 +11,21 @@ from ..crystals.sources import read_records
 from ..data.loading import load_records
 from ..dfpt import build_seed, read_seeds
 from .campaign import DFPTOracle, Oracle, StoredOracle, VaspOracle
+from .labelled import asked, hide, load_labelled
 from .prototypes import ANIONS, CATIONS, estimate_gaps, hypothetical, relaxed_pool
 from .published import published_dir, published_records
 from .selection import band_gap
 
 POOLS = ("prototypes", "screening_pool")
 ORACLES = ("stored", "published", "dfpt", "vasp")
+KNOWN = {"mini": 84, "full": 300}
+"""Labelled crystals that stay known where others are hidden, by profile; a few more, as the crystals of a formula stay together."""
+
+
+def known_and_hidden(profile: str, task: str, oracle: str, seed: int = 0) -> tuple[list[Record], list[Record]]:
+    """Labelled crystals that a task can be asked of, and those of them whose labels only the oracle "stored" knows (else none)."""
+    labelled = asked(task, load_labelled(profile)[0])
+    return hide(labelled, KNOWN[profile], seed) if oracle == "stored" else (labelled, [])
 
 
 def open_pool(name: str, labelled: Sequence[Record], hidden: Sequence[Record] = (), size: int = 40, seed: int = 0,

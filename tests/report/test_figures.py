@@ -8,6 +8,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core.data.loading import load_records
@@ -71,6 +72,9 @@ def test_electronic_ionic_map():
     np.testing.assert_allclose(ax.collections[0].get_array(), [6, 67, 8])
     assert "electronic" in ax.get_xlabel() and "ionic" in ax.get_ylabel()
     assert any("3 crystals" in a.get_title(loc="right") for a in fig.axes)
+    top, right = fig.axes[2:]  # how many of each value, with a scale
+    assert sum(p.get_height() for p in top.patches) == sum(p.get_width() for p in right.patches) == 3
+    assert top.get_ylabel() == right.get_xlabel() == "crystals" and top.yaxis.get_visible() and right.xaxis.get_visible()
     with pytest.raises(ValueError, match="none of the 1 records"):
         f.electronic_ionic_map(RECORDS[3:])
 
@@ -194,8 +198,11 @@ def test_roads_search_and_reliability():
     trials = [trial(1.0, 1e-3, "paper"), trial(0.8, 2e-3, "double"), trial(0.9, 3e-3, "paper"), {**trial(0.1, 1.0, "x"), "state": "PRUNED"}]
     fig = f.search_trials({"trials": trials})
     shown = [ax for ax in fig.axes if ax.get_visible()]
-    assert [ax.get_xlabel() for ax in shown] == ["learning rate", "size"]
-    assert [line.get_ydata().tolist() for line in shown[0].lines] == [[0.9, 1.0], [0.8]]
+    assert [ax.get_xlabel() for ax in shown] == ["learning rate (1/1000)", "size of the network"]
+    beyond, others, best = (line.get_xydata().tolist() for line in shown[1].lines)
+    assert others == [[1, 0.9], [1, 1.0]] and best == [[0, 0.8]] and beyond == []
+    fig = f.search_trials({"trials": [*trials, trial(3.0, 4e-3, "double")]})  # what failed is a triangle at the edge, inside the axis
+    assert [x for x, _ in fig.axes[1].lines[0].get_xydata()] == [0] and 1.0 < fig.axes[1].lines[0].get_ydata()[0] < fig.axes[1].get_ylim()[1] < 3
 
     record = {"target": "total", "levels": [0.5, 0.9], "coverage": [0.45, 0.91], "n_test": 100}
     (ax,) = f.reliability([record]).axes
@@ -212,6 +219,35 @@ def test_files_are_whole_and_the_same_every_time(tmp_path):
     assert first[0].startswith(b"\x89PNG") and first[1].startswith(b"%PDF")
     assert b"/FontFile2" in first[1] and b"CreationDate" not in first[1]  # TrueType embedded, no time
     assert sorted(path.name for path in folder.iterdir()) == ["parity.pdf", "parity.png"]
+
+
+def test_files_are_opaque_whatever_the_page_behind_them(tmp_path):
+    with mpl.rc_context({"savefig.transparent": True, "figure.facecolor": "none"}):
+        png, _ = f.save(f.parity(REF, REF * 1.1), tmp_path / "drawn")
+    pixels = plt.imread(png)
+    assert pixels.shape[2] == 3 or (pixels[..., 3] == 1).all()
+    assert (pixels[0, 0, :3] == 1).all()
+
+
+def test_lengths_are_drawn_on_linear_axes_only():
+    """Errors of refractive indices span decades: points there, bars for shares, which add up."""
+    rows = [{"low": low, "high": low + 1, "rows": 5, "mae": mae, "share": 0.1} for low, mae in ((1, 0.02), (2, 0.5), (3, 9.0))]
+    left, right = f.errors_by_n({"ours": rows, "theirs": rows}).axes
+    assert left.get_yscale() == "log" and not left.patches and [0.02, 0.5, 9.0] in [list(line.get_ydata()) for line in left.lines]
+    assert right.get_yscale() == "linear" and [p.get_height() for p in right.patches] == [0.1] * 6
+
+
+def test_values_by_round():
+    groups = {"labelled": np.geomspace(5, 80, 30), "round 1": np.array([60.0, 90.0, np.nan]), "round 2": np.array([np.nan])}
+    first, again = (f.values_by_round(groups, "figure of merit") for _ in range(2))
+    (ax,) = first.axes
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["labelled\n(30)", "round 1\n(2)"] and ax.get_yscale() == "log"
+    outlines = [c for c in ax.collections if not isinstance(c, PathCollection)]
+    points = [np.sort(c.get_offsets()[:, 1]) for c in ax.collections if c not in outlines]
+    assert len(outlines) == 1  # two values have no density
+    np.testing.assert_allclose(points[0], groups["labelled"])
+    np.testing.assert_allclose(points[1], [60, 90])
+    assert repr(first) == repr(again)  # nothing is scattered at random
 
 
 def test_the_front_page_shows_a_tensor_that_turns_with_its_crystal(tmp_path):

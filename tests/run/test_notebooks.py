@@ -6,11 +6,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from dtnet_core.run.batch import refresh_notebook
 from dtnet_core.run.comparison import MOST_IGNORED
+from dtnet_core.run.pages import page, write_page
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -49,6 +51,56 @@ def test_a_notebook_checks_its_parameters_first_and_folds_its_setup_away(path):
     assert "import" not in "".join(code[0]["source"]) and len("".join(code[1]["source"]).splitlines()) == 3
     assert all(c["metadata"].get("jupyter", {}).get("source_hidden") for c in code[1:3])
     assert not [c for c in code if len("".join(c["source"]).splitlines()) > 12 and "parameters" not in c["metadata"].get("tags", []) and "hide-input" not in c["metadata"].get("tags", [])]
+
+
+WIDEST, MOST_PARAMETERS, MOST_ROWS = 100, 9, 10
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_fits_a_page_and_a_reader(path):
+    """No code beside the page, few parameters, short tables; each figure is followed by what to see in it."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [c for c in cells if c["cell_type"] == "code"]
+    assert [line for c in code for line in "".join(c["source"]).splitlines() if len(line) > WIDEST] == []
+    given = [line for line in "".join(code[0]["source"]).splitlines() if not line.startswith("#")]
+    assert len(given) <= MOST_PARAMETERS and all("  # " in line for line in given)
+    tables = ["".join(o["data"]["text/html"]) for c in code for o in c["outputs"] if "text/html" in o.get("data", {})]
+    long = [html.partition("<caption>")[2].partition("<")[0] for html in tables if html.partition("<tbody>")[2].count("<tr") > MOST_ROWS]
+    assert set(long) <= {"Number of crystals, and ranges of the constants"}  # as long as the paper's
+    for number, cell in enumerate(cells):
+        if figures_of(cell):
+            text = next("".join(c["source"]) for c in cells[number:] if c["cell_type"] == "markdown")
+            assert "**What to see.**" in text, f"cell {number}: nothing is said of its figure"
+
+
+def figures_of(cell: dict) -> list[str]:
+    """The pictures that a cell shows."""
+    return [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_figure_has_words_on_the_page(path, tmp_path):
+    """What a reader hears who cannot see it: of every picture's own cell, and of pictures in the text."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    wanted = [cell["metadata"]["alt"] for cell in cells for _ in figures_of(cell)]
+    assert all(len(words.split()) >= 5 for words in wanted)
+    pictures = BeautifulSoup(page(path), "html.parser").find_all("img")
+    said = [picture.get("alt") for picture in pictures]
+    assert all(picture["src"].startswith("data:image/png;base64,") for picture in pictures)  # a page is one file
+    assert all(said) and "No description has been provided for this image" not in said
+    assert [words for words in said if words in wanted] == wanted
+
+
+def test_a_figure_without_words_is_refused(tmp_path):
+    shown = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("draw()", outputs=[shown])])
+    nbformat.write(book, tmp_path / "n.ipynb")
+    with pytest.raises(ValueError, match=r"n\.ipynb, cell 0: a figure without words"):
+        write_page(tmp_path / "n.ipynb", tmp_path)
+    book.cells[0].metadata["alt"] = 'less < more & "quoted"'
+    nbformat.write(book, tmp_path / "n.ipynb")
+    text = write_page(tmp_path / "n.ipynb", tmp_path).read_text(encoding="utf-8")
+    assert BeautifulSoup(text, "html.parser").find("img")["alt"] == 'less < more & "quoted"'
 
 
 @pytest.mark.parametrize(("stem", "wrong", "said"), [

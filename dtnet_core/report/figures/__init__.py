@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from .baselines import data_efficiency, table2_dots, training_cost
 from .blind import blind_maps
+from .cells import crystals
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
 from .front import crystal_and_surface, front_page
 from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
-from .screening import checked, crystals, gap_maps, pareto, retrospective_curves, values_by_round
+from .screening import checked, gap_maps, pareto, published_ranks, retrospective_curves, values_by_round
 from .search import reliability, road_changes, search_trials
 from .teaching import field_and_displacement, mode_sums, signed_surfaces, symmetry_patterns, turning_errors
 from .tensor import tensor_glyph
@@ -49,6 +50,7 @@ __all__ = [
     "pareto",
     "parity",
     "parity_of_n",
+    "published_ranks",
     "reliability",
     "retrospective_curves",
     "road_changes",

@@ -88,7 +88,7 @@ def training_cost(costs: Sequence[Mapping]) -> Figure:
     if not costs:
         raise ValueError("there are no costs to draw; run dtnet baselines price first")
     panels = {
-        "parameters": ("parameters (thousands)", 1e-3), "seconds_per_epoch": ("epoch (s)", 1.0), "peak_memory_mb": ("memory (GB)", 1e-3)
+        "parameters": ("parameters (thousands)", 1e-3), "seconds_per_epoch": ("processor time of an epoch (s)", 1.0), "peak_memory_mb": ("largest memory (GB)", 1e-3)
     }  # fmt: skip
     fig, axes = plt.subplots(1, len(panels), figsize=(TWO_COLUMNS, 0.22 * len(costs) + 0.8), sharey=True)
     for ax, (key, (label, unit)) in zip(axes, panels.items(), strict=True):

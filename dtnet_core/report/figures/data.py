@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from pymatgen.core import Element
 
 from ...crystals.symmetry import crystal_system
@@ -51,7 +52,7 @@ def electronic_ionic_map(records: Sequence[Record]) -> Figure:
 
     fig = plt.figure(figsize=(ONE_COLUMN + 0.7, ONE_COLUMN))
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    grid = fig.add_gridspec(2, 3, width_ratios=(1, 0.18, 0.05), height_ratios=(0.18, 1))
+    grid = fig.add_gridspec(2, 3, width_ratios=(1, 0.22, 0.05), height_ratios=(0.22, 1))
     ax = fig.add_subplot(grid[1, 0])
     points = ax.scatter(
         electronic, shown, c=total, norm=LogNorm(2, 100), cmap=SEQUENTIAL, s=6, linewidths=0, alpha=0.85,
@@ -67,13 +68,14 @@ def electronic_ionic_map(records: Sequence[Record]) -> Figure:
     fig.colorbar(points, cax=fig.add_subplot(grid[1, 2]), label=r"total constant $\varepsilon$", format="%g")
 
     top, right = fig.add_subplot(grid[0, 0], sharex=ax), fig.add_subplot(grid[1, 1], sharey=ax)
-    top.hist(electronic, bins=np.geomspace(1, 110, 45), color=PALETTE[0], alpha=0.75)
-    right.hist(
-        shown, bins=np.geomspace(0.09, 120, 45), color=PALETTE[0], alpha=0.75, orientation="horizontal"
-    )
-    for margin in (top, right):
-        margin.tick_params(which="both", labelbottom=False, labelleft=False, bottom=False, left=False)
-        margin.spines[:].set_visible(False)
+    look = {"bins": 30, "color": PALETTE[0], "alpha": 0.75, "linewidth": 0.3}
+    sns.histplot(x=electronic, ax=top, **look)
+    sns.histplot(y=shown, ax=right, **look)
+    for axis, margin in ((top.yaxis, top), (right.xaxis, right)):
+        axis.set_major_locator(MaxNLocator(2, integer=True))
+        margin.tick_params(axis="x" if margin is top else "y", which="both", labelbottom=False, labelleft=False)
+    top.set(xlabel="", ylabel="crystals")
+    right.set(xlabel="crystals", ylabel="")
     top.set_title(f"{len(pairs):,} crystals", loc="right", color=MUTED)
     return fig
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pymatgen.core import Structure
 
 from ...crystals.frames import turned
-from .screening import draw_cell
+from .cells import draw_cell
 from .tensor import draw_glyph, sphere
 from .theme import SEQUENTIAL, TWO_COLUMNS, figure
 

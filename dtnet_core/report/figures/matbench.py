@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from .theme import INK, MUTED, ONE_COLUMN, PALETTE, TWO_COLUMNS, figure, letter_panels, plain_log
+from .theme import FAINT, INK, MUTED, ONE_COLUMN, PALETTE, TWO_COLUMNS, figure, letter_panels, plain_log
 
 OURS = "this kit"
 
@@ -58,7 +58,7 @@ def leaderboard_bars(leaderboard: Mapping, ours: Mapping | None = None) -> Figur
 
 @figure
 def errors_by_n(tables: Mapping[str, Sequence[Mapping]]) -> Figure:
-    """Where errors come from: mean absolute error in ranges of n (a), and how much each range adds to the MAE (b).
+    """Where errors come from: mean absolute error in ranges of n (a, points on a logarithmic axis), and how much each range adds to the MAE (b).
 
     Parameters
     ----------
@@ -72,11 +72,17 @@ def errors_by_n(tables: Mapping[str, Sequence[Mapping]]) -> Figure:
     for k, (name, table) in enumerate(tables.items()):
         place = np.arange(len(ranges)) + (k - (len(tables) - 1) / 2) * width
         for ax, key in zip(axes, ("mae", "share"), strict=True):
-            ax.bar(place, [row[key] for row in table], width, color=PALETTE[k], label=name)
+            values = [row[key] for row in table]
+            if key == "mae":  # on a logarithmic axis the length of a bar means nothing
+                ax.plot(place, values, "os^Dv"[k % 5], color=PALETTE[k], label=name)
+            else:
+                ax.bar(place, values, width, color=PALETTE[k])
     for ax, label in zip(axes, ("MAE", "contribution to the MAE"), strict=True):
         ax.set(xlabel="refractive index n (rows)", ylabel=label)
         ax.set_xticks(range(len(ranges)), [f"{text}\n({row['rows']:,})" for text, row in zip(labels, ranges, strict=True)])
         ax.tick_params(axis="x", bottom=False)
+    for border in np.arange(len(ranges) - 1) + 0.5:
+        axes[0].axvline(border, color=FAINT, linewidth=0.5, zorder=0)
     plain_log(axes[0], "y")
     axes[0].legend()
     letter_panels(axes)

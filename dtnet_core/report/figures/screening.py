@@ -1,22 +1,18 @@
-"""Figures of the screening: gap against permittivity, figure of merit, anisotropy by rounds, crystals, retrospective study (Figs. 8-9)."""
+"""Figures of the screening: gap against permittivity, figure of merit, anisotropy by rounds, retrospective study (Figs. 8-9)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations, product
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ase.data import covalent_radii
-from ase.data.colors import jmol_colors
+import pandas as pd
+import seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
 from matplotlib.ticker import LogLocator, NullFormatter
-from pymatgen.core import Element, Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from pymatgen.util.string import latexify
 
 from .theme import (
@@ -35,8 +31,8 @@ from .theme import (
 
 LEVELS = (0.05, 0.2, 0.4, 0.6, 0.8)
 """Of contours, as shares of the largest density: five, as in Fig. 8a-b."""
-BONDED = 1.15
-"""Longest bond drawn, in units of the sum of the covalent radii."""
+OUTLINED = 20
+"""Values from which a group gets the outline of its density."""
 VALUE_LABELS = {"figure of merit": r"figure of merit, $E_g\varepsilon$ (eV)", "anisotropy": r"anisotropy ratio, $\lambda_\mathrm{max}/\lambda_\mathrm{min}$"}
 _ORDER = ("ucb", "greedy", "uncertainty", "random")
 
@@ -114,7 +110,7 @@ def _name(ax, formulas: Sequence[str], x: Sequence[float], y: Sequence[float]) -
 
 @figure
 def values_by_round(groups: Mapping[str, np.ndarray], task: str) -> Figure:
-    """Distributions of a task's value: the labelled crystals, and what each round validated (Fig. 9a).
+    """Distributions of a task's value: the labelled crystals, and what each round validated (Fig. 9a); lines: means.
 
     Parameters
     ----------
@@ -123,66 +119,22 @@ def values_by_round(groups: Mapping[str, np.ndarray], task: str) -> Figure:
     task : str
     """
     groups = {name: np.asarray(v)[np.isfinite(v)] for name, v in groups.items() if np.isfinite(v).any()}
+    table = pd.DataFrame({"group": np.repeat(list(groups), [len(v) for v in groups.values()]), "value": np.concatenate(list(groups.values()))})
+    colours = dict(zip(groups, (MUTED, *PALETTE), strict=False))
+    many = table[table["group"].isin([name for name, v in groups.items() if len(v) >= OUTLINED])]
     fig, ax = plt.subplots(figsize=(ONE_COLUMN, 2.4))
+    look = {"x": "group", "y": "value", "hue": "group", "order": list(groups), "palette": colours, "legend": False, "ax": ax}
+    if len(many):
+        sns.violinplot(many, **look, log_scale=True, inner=None, cut=0, density_norm="width", width=0.7, alpha=0.25, linewidth=0)
+    sns.stripplot(table, **look, jitter=False, size=3, alpha=0.6)
     for place, values in enumerate(groups.values()):
-        colour = MUTED if place == 0 else PALETTE[(place - 1) % len(PALETTE)]
-        spread = np.random.default_rng(place).uniform(-0.28, 0.28, len(values))
-        ax.scatter(place + spread, values, s=6 if place else 3, color=colour, alpha=0.7 if place else 0.4, linewidths=0, rasterized=True)
         ax.plot([place - 0.35, place + 0.35], [values.mean()] * 2, color=INK, linewidth=1)
-        ax.text(place + 0.36, values.mean(), f"{values.mean():.1f}", va="center", fontsize=6)
+        ax.annotate(f"{values.mean():.1f}", (place + 0.36, values.mean()), xytext=(1, 0), textcoords="offset points", va="center", fontsize=6)
     ax.set_xticks(range(len(groups)), [f"{name}\n({len(v):,})" for name, v in groups.items()])
-    ax.set(ylabel=VALUE_LABELS[task], xlim=(-0.6, len(groups) - 0.2))
+    ax.set(xlabel="", ylabel=VALUE_LABELS[task], xlim=(-0.6, len(groups) - 0.2))
     ax.tick_params(axis="x", bottom=False)
     plain_log(ax, "y")
     return fig
-
-
-@figure
-def crystals(structures: Sequence[Structure], titles: Sequence[str], columns: int = 3) -> Figure:
-    """Conventional cells of crystals, seen a little from above, with bonds where radii touch, not among metals (Figs. 8d, 9b).
-
-    Parameters
-    ----------
-    structures : sequence of pymatgen Structure
-    titles : sequence of str
-    columns : int
-    """
-    rows = -(-len(structures) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(TWO_COLUMNS * columns / 4, 2.1 * rows), squeeze=False)
-    for ax, structure, title in zip(axes.flat, structures, titles, strict=False):
-        draw_cell(ax, SpacegroupAnalyzer(structure, symprec=0.01).get_conventional_standard_structure())
-        ax.set_title(title, fontsize=7)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    return fig
-
-
-def draw_cell(ax, cell: Structure) -> None:
-    """Draw one cell, atoms on its faces on all of them, by depth: edges, bonds, atoms."""
-    turn, tilt = np.deg2rad(-20), np.deg2rad(-78)  # about c, then about the horizontal axis
-    about_c = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-    view = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]) @ about_c
-    project = lambda fractions: np.asarray(fractions, dtype=float) @ cell.lattice.matrix @ view.T  # noqa: E731 - x, y, and depth
-    corners = np.array(list(product((0, 1), repeat=3)))
-    for a, b in combinations(corners, 2):
-        if np.abs(a - b).sum() == 1:
-            ax.plot(*project([a, b])[:, :2].T, color=MUTED, linewidth=0.6, zorder=0)
-    seen = [(site.specie.symbol, (site.frac_coords % 1.0) + shift) for site in cell for shift in corners]
-    seen = [(e, f) for e, f in ((e, np.where(np.abs(f) < 1e-3, 0.0, f)) for e, f in seen) if (f < 1 + 1e-3).all()]
-    points, numbers = project([f for _, f in seen]), [Element(e).Z for e, _ in seen]
-    near, far = points[:, 2].min(), np.ptp(points[:, 2]) or 1.0
-    metal = [Element(e).is_metal for e, _ in seen]
-    for i, j in combinations(range(len(seen)), 2):
-        if not (metal[i] and metal[j]) and np.linalg.norm(points[i] - points[j]) < BONDED * (covalent_radii[numbers[i]] + covalent_radii[numbers[j]]):
-            ax.plot(*points[[i, j], :2].T, color=MUTED, linewidth=1.2, alpha=0.7, zorder=0.5)
-    for point, number in zip(points, numbers, strict=True):
-        ax.add_patch(Circle(point[:2], 0.4 * covalent_radii[number], facecolor=jmol_colors[number], edgecolor=INK, linewidth=0.4,
-                            zorder=1 + (point[2] - near) / far))  # fmt: skip
-    low, high = (f(np.vstack([points, project(corners)])[:, :2], axis=0) for f in (np.min, np.max))
-    ax.set(xlim=(low[0] - 1, high[0] + 1), ylim=(low[1] - 1, high[1] + 1), aspect="equal")
-    shown = {s.specie.symbol: s.specie.Z for s in cell}
-    handles = [Line2D([], [], marker="o", linestyle="", color=jmol_colors[z], markeredgecolor=INK, markeredgewidth=0.4, label=e) for e, z in shown.items()]
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(shown), handletextpad=0, columnspacing=0.6, fontsize=6)
 
 
 @figure
@@ -220,6 +172,27 @@ def retrospective_curves(runs: Sequence[Mapping]) -> Figure:
         row[2].set_ylim(None, 103)
     axes[0, 0].legend()
     letter_panels(axes.ravel())
+    return fig
+
+
+@figure
+def published_ranks(found: Mapping[str, Mapping]) -> Figure:
+    """Places of the crystals that the paper computed among all our candidates, on a logarithmic axis; lines at the first 1, 10 and 50 %.
+
+    Parameters
+    ----------
+    found : mapping of str to record
+        By search, of the study "published" in `data/results/screening.json`.
+    """
+    table = pd.DataFrame([{"search": task, "rank": m["rank"]} for task, r in found.items() for m in r["materials"]])
+    last = max(r["candidates"] for r in found.values())
+    fig, ax = plt.subplots(figsize=(TWO_COLUMNS * 0.75, 0.4 * len(found) + 0.8))
+    sns.stripplot(table, x="rank", y="search", hue="search", palette=list(PALETTE[: len(found)]), jitter=False, size=4, alpha=0.7, legend=False, ax=ax)
+    for share in (0.01, 0.1, 0.5):
+        ax.axvline(share * last, color=MUTED, linewidth=0.6, linestyle=":")
+        ax.text(share * last, 1.02, f"{100 * share:.0f} %", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, color=MUTED)
+    ax.set(xlabel=f"rank among {last:,} candidates", ylabel="", xlim=(0.8, 1.1 * last))
+    plain_log(ax, "x")
     return fig
 
 

@@ -50,9 +50,23 @@ def road_changes(roads: Sequence[Mapping]) -> Figure:
     return fig
 
 
+SETTINGS = {
+    "size": ("size of the network", 1.0),
+    "learning_rate": ("learning rate (1/1000)", 1e3),
+    "weight_decay": ("weight decay (1/100)", 1e2),
+    "batch_size": ("crystals a batch", 1.0),
+    "ema": ("memory of averaged weights", 1.0),
+    "electronic": ("weight of the electronic error", 1.0),
+    "blocks": ("equivariant blocks", 1.0),
+}
+"""What the search varied, in words, and the unit that keeps its tick labels short."""
+
+
 @figure
 def search_trials(search: Mapping) -> Figure:
     """What the search found for each value of what it varied: complete trials (dots), the best one filled with another colour.
+
+    Open triangles at the upper edge are trials whose error lies beyond the axis.
 
     Parameters
     ----------
@@ -63,19 +77,24 @@ def search_trials(search: Mapping) -> Figure:
     names = [k for k in trials[0]["params"] if len({str(t["params"][k]) for t in trials}) > 1]
     rows = -(-len(names) // 4)
     fig, axes = plt.subplots(rows, 4, figsize=(TWO_COLUMNS, 1.7 * rows), sharey=True, squeeze=False)
-    limit = 1.25 * trials[0]["value"]  # what failed altogether is beyond the axis
+    best, errors = trials[0]["value"], np.array([t["value"] for t in trials])
+    inside = errors <= 1.25 * best  # the others failed altogether
+    low, high = best, errors[inside].max()
+    margin = 0.12 * (high - low) or 0.03 * best
     for ax, name in zip(axes.flat, names, strict=False):
+        label, unit = SETTINGS.get(name, (name.replace("_", " "), 1.0))
         values = [t["params"][name] for t in trials]
         kinds = sorted(set(values))
-        places = values if len(kinds) > 4 else [kinds.index(v) for v in values]
-        ax.plot(places[1:], [t["value"] for t in trials[1:]], "o", color=PALETTE[0], clip_on=True)
-        ax.plot(places[:1], [trials[0]["value"]], "o", color=PALETTE[5])
-        if name in ("learning_rate", "weight_decay"):
-            plain_log(ax, "x")
+        places = np.array(values) * unit if len(kinds) > 4 else np.array([kinds.index(v) for v in values])
+        ax.plot(places[~inside], np.full((~inside).sum(), high + 1.5 * margin), "^", color=MUTED, markerfacecolor="white")
+        ax.plot(places[inside][1:], errors[inside][1:], "o", color=PALETTE[0])
+        ax.plot(places[:1], errors[:1], "o", color=PALETTE[5])
         if len(kinds) <= 4:
             ax.set_xticks(range(len(kinds)), kinds)
             ax.margins(x=0.3)
-        ax.set(xlabel=name.replace("_", " "), ylim=(0.97 * trials[0]["value"], limit))
+        elif unit != 1:
+            plain_log(ax, "x")
+        ax.set(xlabel=label, ylim=(low - margin, high + 2 * margin))
     for ax in axes[:, 0]:
         ax.set_ylabel("validation error")
     for ax in axes.flat[len(names) :]:

@@ -38,7 +38,7 @@ def field_and_displacement(tensor: np.ndarray, axes: tuple[int, int] = (0, 2)) -
     left.set(aspect="equal", xlabel=names[0], ylabel=names[1])
     left.plot([], [], color=PALETTE[0], label="field E" + (f", drawn {longer} times as long" if longer > 1 else ""))
     left.plot([], [], color=PALETTE[5], label=r"displacement D / $\varepsilon_0$")
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28))
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.02))
     degrees = np.linspace(0, 90, 91)
     unit = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
     answer = plane @ unit

@@ -44,7 +44,7 @@ def tensor_glyph(tensors: Mapping[str, np.ndarray]) -> Figure:
             ax, directions * np.abs(radii[title]), plt.get_cmap(SEQUENTIAL)(norm(radii[title])), tensor, limit
         )
         matrix = "\n".join("  ".join(f"{value:6.2f}" for value in row) for row in tensor.round(2) + 0.0)
-        ax.set_title(title, y=1.1)
+        ax.set_title(title, y=1.14)
         font = {"family": "DejaVu Sans Mono", "fontsize": 6}
         ax.text2D(0.5, -0.06, matrix, transform=ax.transAxes, ha="center", va="top", **font)
         axes.append(ax)

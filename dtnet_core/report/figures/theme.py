@@ -49,6 +49,9 @@ _RC = {
     "figure.dpi": 120,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
+    "figure.facecolor": "white",  # opaque, whatever page it is on: black text stays legible in a dark theme
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 8,
     "axes.titlesize": 8,

@@ -42,6 +42,18 @@ def refresh(notebooks: Notebooks) -> None:
 
 
 @app.command(cls=Command)
+def pages(
+    notebooks: Notebooks,
+    output: Annotated[Path, typer.Option(help="folder of the pages")] = Path("build/pages"),
+) -> None:
+    """Write stored notebooks as HTML pages, every figure with its words."""
+    from ...run.pages import write_page
+
+    for notebook in notebooks:
+        print(write_page(notebook, output))
+
+
+@app.command(cls=Command)
 def matrix(
     file: Annotated[Path, typer.Argument(metavar="MATRIX", help="such as notebooks/paper.yaml")],
     notebooks: Annotated[list[Path] | None, typer.Argument(metavar="[NOTEBOOK]...", help="only runs of these")] = None,
