@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "DTNet": "ensemble", "Ensemble": "ensemble", "Prediction": "ensemble", "load_ensemble": "ensemble",
     "Features": "features", "Encoder": "encoder", "encode": "encoder", "load_encoder": "potentials.registry",
-    "read_structure": "crystals.sources", "tensor_metrics": "metrics", "mae_ten": "metrics",
+    "read_structure": "crystals.sources", "predict_charges": "physics.born", "BornCharges": "physics.born", "tensor_metrics": "metrics", "mae_ten": "metrics",
     "scalar_constant": "metrics", "eigenvalues": "metrics", "anisotropy_ratio": "metrics", "figure_of_merit": "metrics",
 }  # fmt: skip
 """Public name -> its module; imported when first asked for, as some take seconds."""

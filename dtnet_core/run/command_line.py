@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from .commands import baselines, dfpt, notebooks, results, screen, train
+from .commands.charges import charges
 from .commands.demo import demo
 from .commands.download import download
 from .commands.matbench import matbench
@@ -18,6 +19,7 @@ from .commands.predict import predict
 
 app = group("Dielectric tensors of crystals from an equivariant network. Start with: dtnet predict my.cif")
 app.command(cls=Command)(predict)
+app.command(cls=Command)(charges)
 app.command(cls=Command)(demo)
 app.command(cls=Command)(download)
 app.add_typer(train.app, name="train")

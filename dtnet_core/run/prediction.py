@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -68,13 +68,14 @@ def predict_rows(ensemble: Ensemble, paths: Iterable[str | Path]) -> Iterator[di
     elements = known_elements(ensemble.features)
     found = crystals(paths)
     while some := list(islice(found, _TOGETHER)):
-        read = [_read(content, elements) for _, content in some]
-        answers = _predict(ensemble, [one for one in read if not isinstance(one, Exception)])
+        read = [read_one(content, elements) for _, content in some]
+        told = answers(lambda s: _told(ensemble, s), [one for one in read if not isinstance(one, Exception)])
         for (name, _), structure in zip(some, read, strict=True):
-            yield _row(name, structure, structure if isinstance(structure, Exception) else next(answers))
+            yield _row(name, structure, structure if isinstance(structure, Exception) else next(told))
 
 
-def _read(content, elements):
+def read_one(content, elements):
+    """The structure of what `crystals` yields, or the error in its place."""
     try:
         return to_structure(content, elements)
     except MemoryError:
@@ -83,17 +84,22 @@ def _read(content, elements):
         return error
 
 
-def _predict(ensemble: Ensemble, structures: Sequence) -> Iterator:
-    """A `Prediction` of one crystal, or the error, for each structure."""
+def answers(predict: Callable[[Sequence], Iterable], structures: Sequence) -> Iterator:
+    """What `predict` says of all structures, one each, or the error in the place of one that it fails for."""
     try:
-        found = ensemble.predict(structures, progress=False)
-        return iter([ValueError(one.flags[0]) if one.flags[0] and not np.isfinite(one.tensors).all() else one for one in map(found.of, range(len(structures)))])
+        return iter(list(predict(structures)))
     except (MemoryError, OSError):  # no crystal's fault
         raise
     except Exception as error:
         if len(structures) == 1:
             return iter([error])
-        return (answer for structure in structures for answer in _predict(ensemble, [structure]))  # only its own turn tells which
+        return (answer for structure in structures for answer in answers(predict, [structure]))  # only its own turn tells which
+
+
+def _told(ensemble: Ensemble, structures: Sequence) -> list:
+    """A `Prediction` of one crystal for each structure, or why it is refused."""
+    found = ensemble.predict(structures, progress=False)
+    return [ValueError(one.flags[0]) if one.flags[0] and not np.isfinite(one.tensors).all() else one for one in map(found.of, range(len(structures)))]
 
 
 def _row(name: str, structure, answer) -> dict:
