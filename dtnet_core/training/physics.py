@@ -25,7 +25,7 @@ from ..members import with_total
 from ..metrics import mae_ten, scalar_constant
 from ..physics.companion import Companion, fit_companion
 from ..physics.ionic import COMPANION, SHARE, Modes, mend, modes_of
-from ..physics.modes import DAMPINGS, SOFT
+from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
 from ..potentials.store import compute_features
@@ -34,6 +34,7 @@ from ..reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
 from .joint import RECIPES, Task, fit_member, load_task, predict_members
+from .principal import fit as fit_principal
 from .scores import test_scores
 from .sets import pooled_invariants
 from .ship import SHIPPED_SEED
@@ -41,6 +42,8 @@ from .ship import SHIPPED_SEED
 NETWORKS, POTENTIAL = "best", "nequix-oam-1-pft"
 FEATURES = f"{POTENTIAL}:0-4"
 MODEL = "DTNet-joint with modes"
+SOFT_AT, SOFT_SHARE = 0.6, 0.5
+"""A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes half of its sum over modes, or more."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
             said[part] = (plainly, *known.mended(companion, plainly, split[part]), truth)
         parts.append(said)
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
-                 "settings": {"networks": NETWORKS, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS}, "data_sha256": task.checksum,
+                 "settings": {"networks": NETWORKS, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
                  "command": f"dtnet train physics --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
         systems = crystal_systems([task.records[i].structure for i in split["test"]])
         for k in (1, 2):
@@ -154,9 +157,10 @@ def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Seque
     plainly, mended, _, truth = said
     rows, true, before, after = split["test"], truth[:, k], plainly.mean(0)[:, k], mended.mean(0)[:, k]
     with_modes = known.modes.known[rows]
-    soft = with_modes & (np.nan_to_num(known.modes.numbers[rows, -1]) > 0.5)
+    sums = np.nan_to_num(known.modes.numbers[rows])
+    soft = with_modes & (sums[:, DAMPINGS.index(SOFT_AT)] < sums[:, 0] + np.log(1 - SOFT_SHARE))
     both = {name: {"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}
-            for name, mask in (("with_modes", with_modes), (f"most charge in modes below {SOFT} eV/A2", soft)) if mask.any()}  # fmt: skip
+            for name, mask in (("with_modes", with_modes), ("soft", soft)) if mask.any()}  # fmt: skip
     return {**test_scores(dict(split), true, after, systems), "without": test_scores(dict(split), true, before, systems), "kinds": both}
 
 
@@ -179,6 +183,8 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
             found[c] = found["flat"][c] * narrowed(ratios["val"], wider["val"], float(c))
             covered[target]["all_test_flat"][c] = float((spread_ratios(members, truth, flat["base"], apart) <= flat[c]).mean())
             covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
+        members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])
+        found["principal"] = fit_principal(members, members, truth, wider["val"])
         about["targets"][target] = found
     write_json(folder / "physics" / "calibration.json", {**about, "networks": NETWORKS, "potential": POTENTIAL})
     if results is not None:
