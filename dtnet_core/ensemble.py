@@ -23,7 +23,7 @@ from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .judge import unphysical
 from .members import encoders_of, known_elements, member_tensors, raw_spread
-from .physics.ionic import MAX_ATOMS, IonicPhysics, load_physics
+from .physics.ionic import IonicPhysics, load_physics
 from .potentials.store import compute_features
 from .principal import Principal, principal
 from .reach import FEATURES as REACH_FEATURES
@@ -34,7 +34,6 @@ from .standing import stand
 KNOWN = "known.safetensors"
 """File of a weights folder with what all variants learned from, `reach.Reach`."""
 _BATCH = 64  # crystals
-_WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
 COVERAGES = (0.68, 0.90)
 """Share of crystals in the two intervals of a `Prediction`."""
 
@@ -143,12 +142,12 @@ class Ensemble:
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
         everything, unbounded = self.opinions(found, len(crystals))
-        apart, without = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool)
+        apart, said = np.zeros(len(crystals)), [()] * len(crystals)
         if self.physics is not None and crystals:
             mine = found[self.physics.charges.features]
             modes = self.physics.modes(crystals, mine, cache_dir, progress)
             everything, unbounded, apart = self.physics.mend_all(everything, unbounded, mine, modes)
-            apart, without = apart * (self.target != "electronic"), ~modes.known
+            apart, said = apart * (self.target != "electronic"), modes.words()
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
@@ -159,7 +158,7 @@ class Ensemble:
         where = stand(self.reach, crystals, found.get(REACH_FEATURES, ()), unbounded, flags)
         wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
-        told = tuple((*words, *([_WITHOUT_MODES] if alone else [])) for words, alone in zip(where.warnings, without, strict=True))
+        told = tuple((*words, *more) for words, more in zip(where.warnings, said, strict=True))
         axes = principal(members, raw, self.calibration.get("principal"), wider)
         return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, told, axes)
 

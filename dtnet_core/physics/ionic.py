@@ -23,13 +23,17 @@ from ..potentials.store import compute_features
 from ..reach import invariants_of
 from .charges import ChargeModel, load_charges
 from .companion import DAMPING, SMALLEST, Companion, load_companion, log_of
-from .modes import DAMPINGS, mode_numbers, mode_sum
+from .modes import DAMPINGS, mode_numbers, mode_sum, unstable_share
 from .store import stored_force_constants
 
 SHARE = 0.8
 """Weight of the companion's logarithm; the networks' has the rest."""
 MAX_ATOMS = 40
 """Of the primitive cell; the force constants of larger ones take minutes."""
+WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
+UNSTABLE = "a vibration that carries charge is unstable for the potential: the crystal may distort, and its ionic part is a guess"
+UNSTABLE_SHARE = 0.01
+"""Share of the squared charge in unstable modes from which on `UNSTABLE` is said."""
 COMPANION, CHARGES = "companion.safetensors", "charges"
 
 
@@ -43,24 +47,33 @@ class Modes:
         Of `modes.mode_numbers`.
     sums : np.ndarray, [B, 3, 3]
         Of `modes.mode_sum` with damping `companion.DAMPING`, in the frames of the structures.
+    unstable : np.ndarray, [B]
+        Share of the squared charge that unstable modes carry, `modes.unstable_share`; 0 where it is not known.
     """
 
     numbers: np.ndarray
     sums: np.ndarray
+    unstable: np.ndarray | None = None
 
     @property
     def known(self) -> np.ndarray:
         """[B] bool."""
         return np.isfinite(self.numbers[:, 0])
 
+    def words(self) -> list[tuple[str, ...]]:
+        """What is to be said of the modes of each crystal."""
+        unstable = np.zeros(len(self.numbers)) if self.unstable is None else self.unstable
+        return [(UNSTABLE,) if share > UNSTABLE_SHARE else () if known else (WITHOUT_MODES,) for known, share in zip(self.known, unstable, strict=True)]
+
 
 def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarray], volumes: Sequence[float]) -> Modes:
     """From force constants [3N, 3N] in eV/angstrom^2, or None, Born charges [N, 3, 3] in e, and volumes in cubic angstrom of each crystal."""
     numbers, sums = np.full((len(constants), len(DAMPINGS) + 2), np.nan), np.full((len(constants), 3, 3), np.nan)
+    unstable = np.zeros(len(constants))
     for i, (k, z, volume) in enumerate(zip(constants, charges, volumes, strict=True)):
         if k is not None:
-            numbers[i], sums[i] = mode_numbers(k, z, volume), mode_sum(k, z, volume, DAMPING)
-    return Modes(numbers, sums)
+            numbers[i], sums[i], unstable[i] = mode_numbers(k, z, volume), mode_sum(k, z, volume, DAMPING), unstable_share(k, z)
+    return Modes(numbers, sums, unstable)
 
 
 def mend(members: np.ndarray, companion: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,13 @@ def polar_modes(k: np.ndarray, charges: np.ndarray) -> tuple[np.ndarray, np.ndar
     return values, vectors.T @ np.asarray(charges, float).reshape(-1, 3)
 
 
+def unstable_share(k: np.ndarray, charges: np.ndarray, least: float = -0.01) -> float:
+    """Share of the squared charge in modes with eigenvalues below `least` in eV/angstrom^2: the potential has the crystal distort along them."""
+    values, polar = polar_modes(k, charges)
+    squared = (polar**2).sum(1)
+    return float(squared[values < least].sum() / max(squared.sum(), 1e-9))
+
+
 def _sum(values: np.ndarray, polar: np.ndarray, volume: float, damping: float) -> np.ndarray:
     weights = 1 / np.sqrt(np.maximum(values, 0) ** 2 + damping**2)
     return PER_VOLUME / volume * (polar.T * weights) @ polar

@@ -162,11 +162,13 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     RuntimeError
         After all others are done, when chunks were lost with their workers.
     ValueError
-        When `output` holds parts of another ensemble, or for a `chunk` or `workers` less than one; see also `entries`.
+        When `output` holds parts of another ensemble, for an ensemble with `physics`, or for a `chunk` or `workers` less than one; see also `entries`.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; a part has at least one crystal")
     ensemble = ensemble if ensemble is not None else load_ensemble("total", variant)
+    if getattr(ensemble, "physics", None) is not None:
+        raise ValueError("the variant that knows modes computes force constants of each crystal, which takes too long for a stream; choose best or default")
     ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach)
     predict_members(ensemble, [_PROBE])  # what fails for every crystal fails here
     output = Path(output)

@@ -42,8 +42,8 @@ from .ship import SHIPPED_SEED
 NETWORKS, POTENTIAL = "best", "nequix-oam-1-pft"
 FEATURES = f"{POTENTIAL}:0-4"
 MODEL = "DTNet-joint with modes"
-SOFT_AT, SOFT_SHARE = 0.6, 0.5
-"""A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes half of its sum over modes, or more."""
+SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
+"""A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes a third of its sum over modes, or more."""
 
 
 @dataclass(frozen=True)

@@ -131,4 +131,13 @@ def test_large_cells_have_no_modes(monkeypatch):
     monkeypatch.setattr(ionic.IonicPhysics, "encoder", None)
     found = physics.modes([pair, three], [2, 3])
     assert found.known.tolist() == [True, False]
+    assert found.words() == [(), (ionic.WITHOUT_MODES,)]
     assert asked == [pair]
+
+
+def test_unstable_vibrations_that_carry_charge_are_told():
+    springs = np.kron(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.diag([5.0, 5.0, -0.3]))
+    born = np.stack([2 * np.eye(3), -2 * np.eye(3)])
+    found = ionic.modes_of([springs, np.abs(springs) * np.sign(np.kron([[1, -1], [-1, 1]], np.ones((3, 3))))], [born, born], [20.0, 20.0])
+    assert found.unstable == pytest.approx([1 / 3, 0])
+    assert found.words() == [(ionic.UNSTABLE,), ()]
