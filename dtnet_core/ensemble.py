@@ -23,6 +23,7 @@ from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .judge import unphysical
 from .members import encoders_of, known_elements, member_tensors, raw_spread
+from .physics.ionic import MAX_ATOMS, IonicPhysics, load_physics
 from .potentials.store import compute_features
 from .principal import Principal, principal
 from .reach import FEATURES as REACH_FEATURES
@@ -33,6 +34,7 @@ from .standing import stand
 KNOWN = "known.safetensors"
 """File of a weights folder with what all variants learned from, `reach.Reach`."""
 _BATCH = 64  # crystals
+_WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
 COVERAGES = (0.68, 0.90)
 """Share of crystals in the two intervals of a `Prediction`."""
 
@@ -101,10 +103,13 @@ class Ensemble:
         which they grow, see `domain.record`; `principal`, the same for eigenvalues and axes, see `training.principal`.
     reach : reach.Reach, optional
         The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
+    physics : physics.ionic.IonicPhysics, optional
+        Mends the ionic tensors by the crystals' modes.
     """
 
     def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict,
-                 reach: Reach | None = None):  # fmt: skip
+                 reach: Reach | None = None, physics: IonicPhysics | None = None):  # fmt: skip
+        self.physics = physics
         self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
         self.reach = reach if REACH_FEATURES in encoders_of(features) else None
 
@@ -138,18 +143,25 @@ class Ensemble:
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
         everything, unbounded = self.opinions(found, len(crystals))
+        apart, without = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool)
+        if self.physics is not None and crystals:
+            mine = found[self.physics.charges.features]
+            modes = self.physics.modes(crystals, mine, cache_dir, progress)
+            everything, unbounded, apart = self.physics.mend_all(everything, unbounded, mine, modes)
+            apart, without = apart * (self.target != "electronic"), ~modes.known
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
         _tell(flags, crystals)
         members, raw = (x[:, :, TARGETS.index(self.target)] for x in (everything, unbounded))
         kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
-        spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"]) for x in (members, raw)))
+        spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"], apart[kept]) for x in (members, raw)))
         where = stand(self.reach, crystals, found.get(REACH_FEATURES, ()), unbounded, flags)
         wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
+        told = tuple((*words, *([_WITHOUT_MODES] if alone else [])) for words, alone in zip(where.warnings, without, strict=True))
         axes = principal(members, raw, self.calibration.get("principal"), wider)
-        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes)
+        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, told, axes)
 
     def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray]:
         """What each network says of B = `number` crystals, two [M, B, 3, 3, 3]; see `members.member_tensors`.
@@ -183,7 +195,8 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     ----------
     target : {"electronic", "ionic", "total"}
     variant : str
-        "default" needs encoders that come with packages only; "best" a further package and downloaded weights.
+        "default" needs encoders that come with packages only; "best" a further package and downloaded weights; "physics", with the
+        same, computes force constants too, seconds to minutes a crystal, for a better ionic part.
     folder : path, optional
         With a subfolder a variant; default: what ships with the kit.
 
@@ -204,18 +217,23 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     if variant not in known:
         raise ValueError(f"there are no weights of variant {variant!r} in {root}; it has {', '.join(known) or 'none'}")
     about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
-    found = [load_network(path) for path in sorted((root / variant).glob("*.safetensors"))]
+    networks = root / about.get("networks", variant)
+    found = [load_network(path) for path in sorted(networks.glob("*.safetensors"))]
     if [metadata["features"] for _, metadata in found] != about["members"]:
-        raise ValueError(f"{root / variant}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
-    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)))
+        raise ValueError(f"{networks}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
+    physics = load_physics(root / variant, root, about["potential"]) if "potential" in about else None
+    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)), physics)
 
 
 def at_hand(folder: str | Path | None = None) -> list[str]:
-    """Variants of a weights folder whose encoders can be built here; see `load_ensemble`."""
+    """Variants of a weights folder with networks of their own whose encoders can be built here; see `load_ensemble`."""
     names = []
     for path in sorted(Path(folder or WEIGHTS).glob("*/calibration.json")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if "networks" in about:
+            continue
         try:
-            known_elements(json.loads(path.read_text(encoding="utf-8"))["members"])
+            known_elements(about["members"])
         except (ImportError, FileNotFoundError):  # its package, or its weights
             continue
         names.append(path.parent.name)

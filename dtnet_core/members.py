@@ -51,9 +51,13 @@ def member_tensors(networks: Sequence[DTNet], features: Sequence[str], encoded: 
     return with_total(np.stack(bounded)), with_total(np.stack(unbounded))
 
 
-def raw_spread(members: np.ndarray, base: float) -> np.ndarray:
-    """What intervals are proportional to: deviation among members and a share `base` of the constant, [M, B, 3, 3] -> [B]."""
+def raw_spread(members: np.ndarray, base: float, apart: np.ndarray | float = 0.0) -> np.ndarray:
+    """What intervals are proportional to: deviation among members and a share `base` of the constant, [M, B, 3, 3] -> [B].
+
+    `apart` [B] is a third part where there is one: half of how far networks and modes differ, of `physics.ionic.mend`.
+    """
     if not members.shape[1]:
         return np.zeros(0)
     constants = np.array([scalar_constant(m) for m in members])  # [M, B]
-    return np.hypot(constants.std(0, ddof=min(1, len(members) - 1)), base * constants.mean(0))
+    own = np.hypot(constants.std(0, ddof=min(1, len(members) - 1)), base * constants.mean(0))
+    return np.hypot(own, 0.5 * np.asarray(apart))

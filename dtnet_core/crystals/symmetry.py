@@ -106,6 +106,21 @@ def space_group_number(structure: Structure, symprec: float = 0.01, angle_tolera
     return int(spglib_search("get_symmetry_dataset", structure, cell, symprec, angle_tolerance=angle_tolerance).number)
 
 
+def primitive_structure(structure: Structure, symprec: float = 0.01) -> Structure:
+    """The primitive cell of a crystal, as it lies in the given one: not turned, not idealised. The structure itself where it is primitive.
+
+    Parameters and errors as `point_group_rotations`.
+    """
+    from pymatgen.core import Lattice
+    from pymatgen.core import Structure as Crystal
+
+    rotations, _ = cell_operations(structure, symprec)
+    if (rotations == np.eye(3, dtype=int)).all((1, 2)).sum() == 1:
+        return structure
+    lattice, positions, numbers = spglib_search("standardize_cell", structure, spglib_cell(structure), symprec, to_primitive=True, no_idealize=True)
+    return Crystal(Lattice(lattice), numbers, positions)
+
+
 def symmetrize(tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Project a tensor on the form a point group allows (Neumann's principle, Table 1): mean of R T R^t.
 

@@ -19,6 +19,7 @@ from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES, KNOWN, load_ensemble
 from ..metrics import scalar_constant
 from ..reach import FEATURES, Reach
+from ..training.calibration import narrowed
 from ..training.joint import Task, load_task
 from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
@@ -88,7 +89,7 @@ def _ship(task: Task, invariants: np.ndarray, growth: Mapping[str, float], weigh
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))
     reach.save(folder / KNOWN)
-    covered_by = {p.parent.name: _recalibrate(p, task, split, reach, away, growth) for p in sorted(folder.glob("*/calibration.json"))}
+    covered_by = {p.parent.name: _recalibrate(p, task, split, reach, away, growth) for p in sorted(folder.glob("*/calibration.json")) if "networks" not in read_json(p)}
     return {"n": len(train), "limit": reach.limit, "typical": reach.typical, "test_in_domain": float((away["test"] <= reach.limit).mean()),
             "n_test": len(split["test"]), "growth": dict(growth), "covered": covered_by}  # fmt: skip
 
@@ -110,8 +111,7 @@ def _recalibrate(path: Path, task: Task, split: Mapping, reach: Reach, away: Map
             ratio[part] = np.abs(scalar_constant(said.tensors) - true) / said.std
         wider = {part: reach.wider(away[part], growth[target]) for part in ratio}
         for c in mine["flat"]:
-            narrower = np.quantile(ratio["val"] / wider["val"], float(c)) / np.quantile(ratio["val"], float(c))
-            mine[c] = mine["flat"][c] * float(narrower)
+            mine[c] = mine["flat"][c] * narrowed(ratio["val"], wider["val"], float(c))
         mine["growth"] = growth[target]
         found[target] = {c: {"flat": float((ratio["test"] <= mine["flat"][c]).mean()), "growing": float((ratio["test"] <= mine[c] * wider["test"]).mean())} for c in mine["flat"]}
     write_json(path, about)

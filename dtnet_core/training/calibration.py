@@ -11,12 +11,13 @@ from ..members import raw_spread
 from ..metrics import scalar_constant
 
 
-def spread_ratios(members: np.ndarray, truth: np.ndarray, base: float) -> np.ndarray:
+def spread_ratios(members: np.ndarray, truth: np.ndarray, base: float, apart: np.ndarray | float = 0.0) -> np.ndarray:
     """[B]: error of the constant in units of `raw_spread`; its quantiles are the factors of the intervals."""
-    return np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)) / raw_spread(members, base)
+    return np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)) / raw_spread(members, base, apart)
 
 
-def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float] = COVERAGES) -> dict[str, float]:
+def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float] = COVERAGES,
+              apart: np.ndarray | float = 0.0) -> dict[str, float]:  # fmt: skip
     """Fit `base` and the factors of the intervals on crystals that no member was trained on.
 
     Parameters
@@ -24,6 +25,8 @@ def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float]
     members : np.ndarray, [M, B, 3, 3]
     truth : np.ndarray, [B, 3, 3]
     coverages : sequence of float
+    apart : np.ndarray, [B], optional
+        See `members.raw_spread`.
 
     Returns
     -------
@@ -31,8 +34,8 @@ def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float]
         `base` (the largest Laplace likelihood of the errors), and for each coverage, as text, the factor that split
         conformal prediction gives (Papadopoulos et al., ECML 2002): a quantile of `spread_ratios`.
     """
-    base = best_base(lambda base: raw_spread(members, base), np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)))
-    return {"base": base} | {str(c): conformal(spread_ratios(members, truth, base), c) for c in coverages}
+    base = best_base(lambda base: raw_spread(members, base, apart), np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)))
+    return {"base": base} | {str(c): conformal(spread_ratios(members, truth, base, apart), c) for c in coverages}
 
 
 SHARES = np.geomspace(0.005, 0.5, 41)
@@ -54,3 +57,8 @@ def conformal(ratios: np.ndarray, coverage: float) -> float:
     return float(ordered[min(int(np.ceil(coverage * (n + 1))), n) - 1])
 
 
+
+
+def narrowed(ratios: np.ndarray, wider: np.ndarray, coverage: float) -> float:
+    """By how much a factor shrinks when intervals grow by `wider` [B], so that validation crystals with these ratios [B] are covered as before."""
+    return float(np.quantile(ratios / wider, coverage) / np.quantile(ratios, coverage))

@@ -1,0 +1,100 @@
+"""What a sum over modes leaves open, learned: a support vector machine on a crystal's features and the numbers of its modes.
+
+The sum over modes errs where charges or soft modes do, and how much is a matter of the kind of crystal. The machine learns the logarithm of the
+ratio between the true ionic constant and the sum, from pooled features of the potential and `modes.mode_numbers`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from ..base.files import write_atomic
+from .modes import DAMPINGS
+
+COMPONENTS = 64
+"""Principal components of the pooled features."""
+DAMPING = 0.3
+"""In eV/angstrom^2, of the sum whose ratio to the truth is learned and that gives the tensor its shape."""
+SMALLEST = 0.05
+"""Ionic constants below count as this in logarithms."""
+MACHINE = {"C": 5.0, "epsilon": 0.05, "gamma": 0.05}
+_WIDEST = 10.0  # deviations; what is further off counts as that far
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A fitted machine; `fit_companion` makes one, `load_companion` reads one.
+
+    Attributes
+    ----------
+    center, scale : np.ndarray, [D]
+    components : np.ndarray, [D, P]
+        From pooled features to principal components, in units of the first one's deviation.
+    number_mean, number_scale : np.ndarray, [7]
+        Of `modes.mode_numbers`.
+    vectors : np.ndarray, [S, P + 7]
+        Support vectors.
+    weights : np.ndarray, [S]
+    intercept : float
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    components: np.ndarray
+    number_mean: np.ndarray
+    number_scale: np.ndarray
+    vectors: np.ndarray
+    weights: np.ndarray
+    intercept: float
+
+    def log_constant(self, pooled: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Logarithm of the ionic constant [B] of crystals with pooled features [B, D] (`reach.invariants_of`) and numbers of modes [B, 7]."""
+        x = self.inputs(pooled, numbers)
+        squared = (x**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * x @ self.vectors.T
+        return np.exp(-MACHINE["gamma"] * np.maximum(squared, 0)) @ self.weights + self.intercept + numbers[:, DAMPINGS.index(DAMPING)]
+
+    def inputs(self, pooled: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """[B, P + 7]."""
+        scaled = np.clip((pooled - self.center) / self.scale, -_WIDEST, _WIDEST)
+        return np.concatenate([scaled @ self.components, (numbers - self.number_mean) / self.number_scale], 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file in single precision."""
+        arrays = {k: np.ascontiguousarray(getattr(self, k), dtype=np.float32) for k in _ARRAYS}
+        write_atomic(path, save(arrays, {"companion": json.dumps({"intercept": self.intercept})}))
+
+
+_ARRAYS = ("center", "scale", "components", "number_mean", "number_scale", "vectors", "weights")
+
+
+def load_companion(path: str | Path) -> Companion:
+    """Read what `Companion.save` wrote; nothing in the file is executed."""
+    with safe_open(path, "np") as file:
+        return Companion(**{k: file.get_tensor(k).astype(float) for k in _ARRAYS}, **json.loads(file.metadata()["companion"]))
+
+
+def log_of(constants: np.ndarray) -> np.ndarray:
+    """Logarithms of ionic constants, those below `SMALLEST` raised to it."""
+    return np.log(np.maximum(constants, SMALLEST))
+
+
+def fit_companion(pooled: np.ndarray, numbers: np.ndarray, constants: np.ndarray) -> Companion:
+    """Fit the machine to crystals with pooled features [n, D], numbers of modes [n, 7] and known ionic constants [n]."""
+    from sklearn.decomposition import PCA
+    from sklearn.svm import SVR
+
+    spread = pooled.std(0)
+    scale = np.where(spread > 1e-4 * np.median(spread), spread, np.inf)
+    center = pooled.mean(0)
+    scaled = np.clip((pooled - center) / scale, -_WIDEST, _WIDEST)
+    pca = PCA(min(COMPONENTS, *scaled.shape), random_state=0, svd_solver="randomized").fit(scaled)
+    components = pca.components_.T / np.sqrt(pca.explained_variance_[0])
+    empty = Companion(center, scale, components, numbers.mean(0), np.maximum(numbers.std(0), 1e-6), np.zeros((0, 0)), np.zeros(0), 0.0)
+    machine = SVR(**MACHINE, cache_size=500).fit(empty.inputs(pooled, numbers), log_of(constants) - numbers[:, DAMPINGS.index(DAMPING)])
+    return Companion(center, scale, components, empty.number_mean, empty.number_scale, machine.support_vectors_, machine.dual_coef_[0], float(machine.intercept_[0]))

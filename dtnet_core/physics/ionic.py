@@ -1,0 +1,152 @@
+"""Ionic tensors of an ensemble, mended by what the crystal's own modes say.
+
+The constant becomes a mean of logarithms: the companion's (`companion`) with weight `SHARE`, and the networks'. The shape, the tensor over its
+constant, becomes that of the sum over modes. Validation crystals chose both. A crystal without modes keeps the networks' tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Structure
+
+from ..crystals.symmetry import primitive_structure
+from ..features import Features
+from ..members import with_total
+from ..metrics import scalar_constant
+from ..potentials.open_encoder import OpenEncoder
+from ..potentials.registry import load_encoder
+from ..potentials.store import compute_features
+from ..reach import invariants_of
+from .charges import ChargeModel, load_charges
+from .companion import DAMPING, SMALLEST, Companion, load_companion, log_of
+from .modes import DAMPINGS, mode_numbers, mode_sum
+from .store import stored_force_constants
+
+SHARE = 0.8
+"""Weight of the companion's logarithm; the networks' has the rest."""
+MAX_ATOMS = 40
+"""Of the primitive cell; the force constants of larger ones take minutes."""
+COMPANION, CHARGES = "companion.safetensors", "charges"
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Of B crystals; NaN for those without.
+
+    Attributes
+    ----------
+    numbers : np.ndarray, [B, 7]
+        Of `modes.mode_numbers`.
+    sums : np.ndarray, [B, 3, 3]
+        Of `modes.mode_sum` with damping `companion.DAMPING`, in the frames of the structures.
+    """
+
+    numbers: np.ndarray
+    sums: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """[B] bool."""
+        return np.isfinite(self.numbers[:, 0])
+
+
+def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarray], volumes: Sequence[float]) -> Modes:
+    """From force constants [3N, 3N] in eV/angstrom^2, or None, Born charges [N, 3, 3] in e, and volumes in cubic angstrom of each crystal."""
+    numbers, sums = np.full((len(constants), len(DAMPINGS) + 2), np.nan), np.full((len(constants), 3, 3), np.nan)
+    for i, (k, z, volume) in enumerate(zip(constants, charges, volumes, strict=True)):
+        if k is not None:
+            numbers[i], sums[i] = mode_numbers(k, z, volume), mode_sum(k, z, volume, DAMPING)
+    return Modes(numbers, sums)
+
+
+def mend(members: np.ndarray, companion: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray]:
+    """Ionic tensors with the constant and the shape that the modes ask for.
+
+    Parameters
+    ----------
+    members : np.ndarray, [M, B, 3, 3]
+        Ionic tensors of the networks.
+    companion : np.ndarray, [B]
+        Logarithms of constants, of `companion.Companion.log_constant`; anything for crystals without modes.
+    modes : Modes
+
+    Returns
+    -------
+    mended : np.ndarray, [M, B, 3, 3]
+        The networks keep their deviations relative to their mean.
+    apart : np.ndarray, [B]
+        Difference between the companion's and the networks' constant; 0 without modes.
+    """
+    known = modes.known
+    networks = scalar_constant(members.mean(0))[known]  # [b]
+    wanted = np.exp(SHARE * companion[known] + (1 - SHARE) * log_of(networks))
+    shape = modes.sums[known] / np.maximum(scalar_constant(modes.sums[known]), 1e-9)[:, None, None]
+    mended, apart = members.copy(), np.zeros(members.shape[1])
+    for m, one in enumerate(members):
+        relative = np.where(networks > SMALLEST, scalar_constant(one)[known] / np.maximum(networks, SMALLEST), 1.0)
+        mended[m, known] = (relative * wanted)[:, None, None] * shape
+    apart[known] = np.abs(np.exp(companion[known]) - networks)
+    return mended, apart
+
+
+@dataclass(frozen=True)
+class IonicPhysics:
+    """Charges, companion and the potential that gives force constants; `load_physics` reads those that ship.
+
+    Attributes
+    ----------
+    charges : charges.ChargeModel
+        Its features are the companion's, too.
+    companion : companion.Companion
+    """
+
+    charges: ChargeModel
+    companion: Companion
+
+    @property
+    def encoder(self) -> OpenEncoder:
+        """The potential."""
+        return load_encoder(self.charges.features.partition(":")[0])
+
+    def modes(self, structures: Sequence[Structure], features: Sequence[Features], cache_dir: str | Path | None = None,
+              progress: bool = True, compute: bool = True) -> Modes:  # fmt: skip
+        """Modes of crystals of no more than `MAX_ATOMS` atoms in the primitive cell, whose force constants are kept on disk.
+
+        Parameters
+        ----------
+        structures : sequence of pymatgen Structure
+        features : sequence of Features
+            Of `charges.features`, one a crystal.
+        cache_dir, progress
+            As of `ensemble.Ensemble.predict`.
+        compute : bool
+            False: only crystals whose force constants are on disk.
+        """
+        cells = [primitive_structure(s) for s in structures]
+        other = {i: c for i, (c, s) in enumerate(zip(cells, structures, strict=True)) if len(c) != len(s)}
+        again = dict(zip(other, compute_features(self.charges.features, list(other.values()), False, cache_dir, False), strict=True)) if other else {}
+        small = [i for i, c in enumerate(cells) if len(c) <= MAX_ATOMS]
+        constants: list[np.ndarray | None] = [None] * len(cells)
+        for i, k in zip(small, stored_force_constants(self.encoder, [cells[i] for i in small], cache_dir, progress, compute), strict=True):
+            constants[i] = k
+        charges = [z for z, _ in self.charges.predict([again.get(i, f) for i, f in enumerate(features)])]
+        return modes_of(constants, charges, [c.volume for c in cells])
+
+    def mend_all(self, bounded: np.ndarray, unbounded: np.ndarray, features: Sequence[Features], modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B]."""
+        known = np.flatnonzero(modes.known)
+        companion = np.zeros(bounded.shape[1])
+        if len(known):
+            companion[known] = self.companion.log_constant(invariants_of([features[i] for i in known]), modes.numbers[known])
+        ionic, apart = mend(bounded[:, :, 1], companion, modes)
+        raw = np.where(modes.known[:, None, None], ionic, unbounded[:, :, 1])
+        return *(with_total(np.stack([x[:, :, 0], y], 2)) for x, y in ((bounded, ionic), (unbounded, raw))), apart
+
+
+def load_physics(folder: str | Path, weights: str | Path, potential: str) -> IonicPhysics:
+    """What ships in a variant's `folder`, with the charges of a potential in the folder `weights`."""
+    return IonicPhysics(load_charges(Path(weights) / CHARGES / f"{potential}.safetensors"), load_companion(Path(folder) / COMPANION))

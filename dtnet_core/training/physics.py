@@ -1,0 +1,202 @@
+"""The variant "physics": networks of the recipe "best" whose ionic tensors are mended by modes; its scores over splits, and what ships.
+
+Charges come out of fold by formula (`born.charges_out_of_fold`), so no crystal's charges were fitted to its own formula. The companion is fitted to the
+training crystals of a split only. Force constants are taken from disk (`dtnet train modes` computes them); crystals without keep the networks' answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..base.files import read_json
+from ..base.paths import WEIGHTS
+from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance, write_json
+from ..checkpoint import load_network
+from ..crystals.record import TARGETS
+from ..crystals.structures import crystal_systems
+from ..data.loading import load_clean
+from ..ensemble import COVERAGES, KNOWN
+from ..members import with_total
+from ..metrics import mae_ten, scalar_constant
+from ..physics.companion import Companion, fit_companion
+from ..physics.ionic import COMPANION, SHARE, Modes, mend, modes_of
+from ..physics.modes import DAMPINGS
+from ..physics.store import stored_force_constants
+from ..potentials.registry import load_encoder, spell_features
+from ..potentials.store import compute_features
+from ..reach import FEATURES as REACH_FEATURES
+from ..reach import Reach, invariants_of, load_reach
+from .born import charges_out_of_fold
+from .calibration import calibrate, narrowed, spread_ratios
+from .joint import RECIPES, Task, fit_member, load_task, predict_members
+from .principal import fit as fit_principal
+from .scores import test_scores
+from .sets import pooled_invariants
+from .ship import SHIPPED_SEED
+
+NETWORKS, POTENTIAL = "best", "nequix-oam-1-pft"
+FEATURES = f"{POTENTIAL}:0-4"
+MODEL = "DTNet-joint with modes"
+SOFT_AT, SOFT_SHARE = 0.6, 0.5
+"""A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes half of its sum over modes, or more."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the companion may learn from and is asked about: the benchmark's n crystals.
+
+    Attributes
+    ----------
+    pooled : np.ndarray, [n, D]
+    modes : Modes
+    constants : np.ndarray, [n]
+        True ionic constants.
+    """
+
+    pooled: np.ndarray
+    modes: Modes
+    constants: np.ndarray
+
+    def fit(self, rows: np.ndarray) -> Companion:
+        """A companion that has seen the crystals at these positions, those with modes."""
+        mine = rows[self.modes.known[rows]]
+        return fit_companion(self.pooled[mine], self.modes.numbers[mine], self.constants[mine])
+
+    def mended(self, companion: Companion, members: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Electronic, ionic and total tensors [M, b, 3, 3, 3] of crystals, mended, and `apart` [b]."""
+        modes = Modes(self.modes.numbers[rows], self.modes.sums[rows])
+        logs, known = np.zeros(len(rows)), modes.known
+        if known.any():
+            logs[known] = companion.log_constant(self.pooled[rows][known], modes.numbers[known])
+        ionic, apart = mend(members[:, :, 1], logs, modes)
+        return with_total(np.stack([members[:, :, 0], ionic], 2)), apart
+
+
+def benchmark_modes(task: Task, cache_dir: str | Path | None = None, progress: bool = True) -> Known:
+    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals."""
+    records = task.records[: task.n_benchmark]
+    constants = stored_force_constants(load_encoder(POTENTIAL), [r.structure for r in records], cache_dir, False, compute=False)
+    modes = modes_of(constants, charges_out_of_fold(FEATURES, records, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
+    pooled = pooled_invariants(task.of(FEATURES))[: task.n_benchmark].astype(float)
+    return Known(pooled, modes, scalar_constant(np.stack([r.eps_ionic for r in records])))
+
+
+def networks_of(task: Task, split: Mapping[str, np.ndarray], seed: int, kind: str, cache_dir: str | Path | None, progress: bool) -> list:
+    """The networks of a split: those that ship, or those that `joint.run_joint` trains, from their checkpoints where they are."""
+    recipe = RECIPES[NETWORKS]
+    if (seed, kind) == (SHIPPED_SEED, "record"):
+        return [load_network(WEIGHTS / NETWORKS / f"{m}.safetensors")[0] for m in range(len(recipe.members))]
+    return [fit_member(recipe, task, dict(split), seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
+
+
+def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path | None = None, ship: bool = False, weights: str | Path | None = None,
+                cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> list[dict]:  # fmt: skip
+    """Test the variant over splits; finished seeds are taken from the results file.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+    kind : {"record", "group"}
+    results : path, optional
+    ship : bool
+        Write companion and calibration to the weights folder, too; `SHIPPED_SEED` is then among the seeds, and all are run.
+    weights : path, optional
+        Default `base.paths.WEIGHTS`.
+
+    Returns
+    -------
+    list of dict
+        A record for the ionic and the total tensor of each seed: scores with modes, and under "without" the same networks' without.
+    """
+    if ship and SHIPPED_SEED not in seeds:
+        raise ValueError(f"seeds are {list(seeds)}; {SHIPPED_SEED}, whose networks ship, is not among them")
+    done = finished_runs(results, resume=not ship)
+    keys = {seed: [tuple(_identity(t, kind, seed).values()) for t in TARGETS[1:]] for seed in seeds}
+    todo = [seed for seed in seeds if any(key not in done for key in keys[seed])]
+    found = [done[key] for seed in seeds if seed not in todo for key in keys[seed]]
+    if not todo:
+        return found
+    task = load_task(RECIPES[NETWORKS], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    known, parts = benchmark_modes(task, cache_dir, progress), []
+    for seed in todo:
+        started, split = time.monotonic(), task.split(seed, kind)
+        networks = networks_of(task, split, seed, kind, cache_dir, progress)
+        companion = known.fit(split["train"][split["train"] < task.n_benchmark])
+        said = {}
+        for part in ("val", "test"):
+            plainly, truth = predict_members(networks, RECIPES[NETWORKS], task, split[part])
+            said[part] = (plainly, *known.mended(companion, plainly, split[part]), truth)
+        parts.append(said)
+        about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
+                 "settings": {"networks": NETWORKS, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
+                 "command": f"dtnet train physics --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
+        systems = crystal_systems([task.records[i].structure for i in split["test"]])
+        for k in (1, 2):
+            run = plain(_identity(TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, known) | about)
+            found.append(run)
+            if results is not None:
+                append_result(results, run)
+        if ship and seed == SHIPPED_SEED:
+            folder = Path(weights or WEIGHTS) / "physics"
+            companion.save(folder / COMPANION)
+    if ship:
+        _calibrate(parts, todo, task, results, Path(weights or WEIGHTS), cache_dir)
+    return found
+
+
+def _identity(target: str, kind: str, seed: int) -> dict:
+    return dict(zip(IDENTITY, (target, MODEL, *spell_features(RECIPES[NETWORKS].features), kind, seed, "full"), strict=True))
+
+
+def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Sequence[str], known: Known) -> dict:
+    plainly, mended, _, truth = said
+    rows, true, before, after = split["test"], truth[:, k], plainly.mean(0)[:, k], mended.mean(0)[:, k]
+    with_modes = known.modes.known[rows]
+    sums = np.nan_to_num(known.modes.numbers[rows])
+    soft = with_modes & (sums[:, DAMPINGS.index(SOFT_AT)] < sums[:, 0] + np.log(1 - SOFT_SHARE))
+    both = {name: {"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}
+            for name, mask in (("with_modes", with_modes), ("soft", soft)) if mask.any()}  # fmt: skip
+    return {**test_scores(dict(split), true, after, systems), "without": test_scores(dict(split), true, before, systems), "kinds": both}
+
+
+def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, results: str | Path | None, folder: Path, cache_dir: str | Path | None) -> None:
+    """Intervals for mended tensors: factors from the validation crystals of all seeds, narrowed for their growth as those of other variants."""
+    about = read_json(folder / NETWORKS / "calibration.json")
+    split, reach = task.split(SHIPPED_SEED), load_reach(folder / KNOWN)
+    away = {part: _distances(task, split[part], reach, cache_dir) for part in ("val", "test")}
+    mine, covered = parts[list(seeds).index(SHIPPED_SEED)], {}
+    for k, target in ((1, "ionic"), (2, "total")):
+        joined = {part: [np.concatenate([p[part][1][:, :, k] for p in parts], 1), np.concatenate([p[part][3][:, k] for p in parts]), np.concatenate([p[part][2] for p in parts])] for part in ("val", "test")}
+        members, truth, apart = joined["val"]
+        flat, growth = calibrate(members, truth, COVERAGES, apart), about["targets"][target]["growth"]
+        found = {"base": flat["base"], "flat": {str(c): flat[str(c)] for c in COVERAGES}, "growth": growth}
+        ratios = {part: spread_ratios(mine[part][1][:, :, k], mine[part][3][:, k], flat["base"], mine[part][2]) for part in ("val", "test")}
+        wider = {part: reach.wider(away[part], growth) for part in ratios}
+        covered[target] = {"n_val": len(truth), "all_test_flat": {}, "test": {}}
+        members, truth, apart = joined["test"]
+        for c in map(str, COVERAGES):
+            found[c] = found["flat"][c] * narrowed(ratios["val"], wider["val"], float(c))
+            covered[target]["all_test_flat"][c] = float((spread_ratios(members, truth, flat["base"], apart) <= flat[c]).mean())
+            covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
+        members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])
+        found["principal"] = fit_principal(members, members, truth, wider["val"])
+        about["targets"][target] = found
+    write_json(folder / "physics" / "calibration.json", {**about, "networks": NETWORKS, "potential": POTENTIAL})
+    if results is not None:
+        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": "dtnet train physics --ship", **provenance()}
+        write_json(Path(results).with_name("physics_intervals.json"), plain(record))
+
+
+def _distances(task: Task, rows: np.ndarray, reach: Reach, cache_dir: str | Path | None) -> np.ndarray:
+    return reach.nearest(reach.place(invariants_of(compute_features(REACH_FEATURES, [task.records[i].structure for i in rows], False, cache_dir, False))))[0]
+
+
+def run_modes(largest: int = 14, cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> int:
+    """Compute the force constants of the benchmark's crystals of up to `largest` atoms that are not on disk yet; gives how many there are."""
+    records = [r for r in load_clean("full", data_dir)[0] if len(r.structure) <= largest]
+    return len(stored_force_constants(load_encoder(POTENTIAL), [r.structure for r in sorted(records, key=lambda r: len(r.structure))], cache_dir, progress))
