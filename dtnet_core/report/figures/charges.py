@@ -28,7 +28,7 @@ def charge_maps(record: Mapping) -> Figure:
         counts = np.ma.masked_equal(np.array(scores["histogram"]), 0)  # computed down, predicted across
         drawn = ax.pcolormesh(edges, edges, counts.T, norm=LogNorm(1, max(2, counts.max())), cmap=SEQUENTIAL, rasterized=True)
         ax.plot(edges, edges, color=MUTED, linewidth=0.7)
-        ax.set(xlim=edges[[0, -1]], ylim=edges[[0, -1]], aspect="equal", xlabel="computed charge (e)", ylabel="predicted charge (e)")
+        ax.set(xlim=edges[[0, -1]], ylim=edges[[0, -1]], xticks=range(-8, 9, 4), yticks=range(-8, 9, 4), aspect="equal", xlabel="computed charge (e)", ylabel="predicted charge (e)")
         ax.set_title(f"{name}: MAE {scores['diagonal_mae']:.3f} e", fontsize=8)
         fig.colorbar(drawn, ax=ax, label="diagonal elements")
     return fig
