@@ -6,6 +6,7 @@ import json
 
 from ..base.paths import ROOT
 from ..base.results import load_results
+from .charges import charges_table, charges_text
 from .markdown import markdown_table, update_block
 from .pages import card_table, front_table, matbench_table, readme_table, roads_table
 from .physics import intervals_text, physics_sentence, physics_table
@@ -43,6 +44,8 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("data/weights/README.md", "kinds"): kinds_text(json.loads((folder / "domain.json").read_text())),
         ("docs/guide.md", "known"): known_text(json.loads((folder / "known_physics.json").read_text())),
         ("docs/guide.md", "principal"): principal_table(json.loads((folder / "principal.json").read_text())),
+        ("docs/guide.md", "charges"): charges_table(json.loads((folder / "charges.json").read_text())),
+        ("data/weights/README.md", "charges"): charges_text(json.loads((folder / "charges.json").read_text())),
         ("docs/results.md", "twins"): twins_table(stored),
         ("docs/results.md", "results"): readme_table(dtnets, paper),
         ("docs/results.md", "by formula"): readme_table(by_formula(stored), paper),

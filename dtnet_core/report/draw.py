@@ -51,6 +51,7 @@ def draw_figures() -> list[str]:
         "dfpt_against_materials_project": figures.dfpt_parity(comparison["crystals"]),
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "blind": figures.blind_maps(read_json(RESULTS / "blind.json")),
+        "charges": figures.charge_maps(read_json(RESULTS / "charges.json")),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),
     }
     shown = next(r for r in load_records("mini") if r.id == FRONT)

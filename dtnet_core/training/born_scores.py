@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -22,13 +22,13 @@ from ..features import Features, from_mandel, to_mandel
 from ..physics.born import FEATURES, file_of
 from ..physics.charges import invariants, tensor_channels
 from ..potentials.store import compute_features
-from .born import FOLDS, SOURCE, born_records, fit_records, fold_of, known_charges, out_of_fold
+from .born import FOLDS, SOURCE, born_records, fold_models, fold_of, known_charges, out_of_fold
 from .calibration import conformal
 
 COVERAGE = 0.68
 BINS = np.linspace(-8, 8, 65)
 """Edges in e of the stored histogram of predicted against computed diagonal elements."""
-_PENALTIES = np.geomspace(1, 1e5, 11)
+_PENALTY = 100.0  # of the ridge regressions, for inputs of unit variance
 
 
 def isotropic(charges: np.ndarray) -> np.ndarray:
@@ -76,11 +76,11 @@ def by_element(train: Sequence[Record]) -> Callable[[Record, Features], np.ndarr
 def ridge(train: Sequence[Record], encoded: Sequence[Features]) -> Callable[[Record, Features], np.ndarray]:
     """Baseline: the isotropic part linear in the invariants of an atom, the rest linear in its tensor channels."""
     known = np.concatenate([known_charges(r) for r in train])
-    part = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(np.concatenate([invariants(f) for f in encoded]), isotropic(known))
+    part = make_pipeline(StandardScaler(), Ridge(_PENALTY)).fit(np.concatenate([invariants(f) for f in encoded]), isotropic(known))
     traceless = to_mandel(torch.from_numpy(known - isotropic(known)[:, None, None] * np.eye(3))).numpy()  # [n, 6]
     channels = np.concatenate([tensor_channels(f) for f in encoded])  # [n, 6, Ct]
     size = np.sqrt(np.square(channels).mean((0, 1)).clip(1e-12))
-    rest = RidgeCV(_PENALTIES, fit_intercept=False).fit((channels / size).reshape(-1, len(size)), traceless.ravel())
+    rest = Ridge(_PENALTY, fit_intercept=False).fit((channels / size).reshape(-1, len(size)), traceless.ravel())
 
     def predict(_: Record, features: Features) -> np.ndarray:
         own = tensor_channels(features) / size
@@ -132,8 +132,8 @@ def seed_scores(features: str, born: Sequence[Record], further: Sequence[Record]
 
 def ship_charges(features: str, born: Sequence[Record], spread: float, path: str | Path, cache_dir=None, progress: bool = True) -> None:
     """Write the model of all crystals, whose intervals have the half width that was found on folds."""
-    encoded = compute_features(features, [r.structure for r in born], False, cache_dir, progress)
-    replace(fit_records(features, encoded, born, cache_dir), spread=spread).save(path)
+    everything = fold_models(features, born, folds=[FOLDS], cache_dir=cache_dir, progress=progress)[FOLDS]  # no formula is in that fold
+    replace(everything, spread=spread).save(path)
 
 
 def charges_sha256(records: Sequence[Record]) -> str:
@@ -142,7 +142,7 @@ def charges_sha256(records: Sequence[Record]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def run_charges(variants: Sequence[str] | None = None, seeds: Sequence[int] = (0,), compare: bool = False, results: str | Path | None = None,
+def run_charges(variants: Sequence[str] | None = None, seeds: Sequence[int] = (0,), compare: Sequence[str] = (), results: str | Path | None = None,
                 weights: str | Path | None = None, data_dir: str | Path | None = None, cache_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
     """Test and ship the models of `physics.born`: `data/results/charges.json` and `data/weights/charges/`.
 
@@ -152,15 +152,15 @@ def run_charges(variants: Sequence[str] | None = None, seeds: Sequence[int] = (0
         Of `physics.born.FEATURES`, default all.
     seeds : sequence of int
         Of the folds; the first one's intervals ship.
-    compare : bool
-        Also measure what the kit's own PBE charges add to the training. They do not ship.
+    compare : sequence of str
+        Variants for which it is measured what the kit's own PBE charges add to the training. What ships does not learn from them.
     """
     started, born = time.monotonic(), born_records(data_dir)
     further = [r for r in load_clean("mini")[0] if r.meta.get("born_charges")] if compare else []
     found: dict[str, Mapping] = {}
     for variant in variants or list(FEATURES):
         features = FEATURES[variant]
-        scores = [seed_scores(features, born, further, seed, cache_dir, progress) for seed in seeds]
+        scores = [seed_scores(features, born, further if variant in compare else [], seed, cache_dir, progress) for seed in seeds]
         ship_charges(features, born, scores[0]["spread"], file_of(variant, weights), cache_dir, progress)
         found[variant] = {"features": features, "seeds": scores}
     chosen = "" if not variants else f" --variants {' '.join(variants)}"
@@ -168,7 +168,7 @@ def run_charges(variants: Sequence[str] | None = None, seeds: Sequence[int] = (0
         "source": SOURCE, "folds": FOLDS, "rule": "all crystals of a reduced formula in the fold that its hash names", "n": len(born),
         "n_atoms": sum(len(r.structure) for r in born), "n_formulas": len({r.formula for r in born}), "n_further": len(further), "bins": BINS, "variants": found,
         "data_sha256": data_sha256(resolve_data_dir("full", data_dir) / f"{SOURCE}.json.gz"), "charges_sha256": charges_sha256(born),
-        "command": f"dtnet train charges{chosen} --seeds {' '.join(map(str, seeds))}" + " --compare" * compare, "wall_s": round(time.monotonic() - started, 1), **provenance(),
+        "command": f"dtnet train charges{chosen} --seeds {' '.join(map(str, seeds))}" + (f" --compare {' '.join(compare)}" if compare else ""), "wall_s": round(time.monotonic() - started, 1), **provenance(),
     })  # fmt: skip
     write_json(results or RESULTS / "charges.json", record)
     return record

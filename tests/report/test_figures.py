@@ -301,3 +301,13 @@ def test_signed_surfaces_and_a_crystal_beside_its_surface():
     assert orange == [{False}, {False, True}]
     fig = f.crystal_and_surface(RUTILE, np.diag([7.0, 7.0, 8.0]), "rutile")
     assert fig.axes[0].get_title() == "rutile" and any("8.00" in text for text in texts(fig))
+
+
+def test_charge_maps_have_computed_across_and_predicted_up():
+    counts = [[3, 0], [7, 2]]  # computed down, predicted across
+    scores = {"histogram": counts, "diagonal_mae": 0.25}
+    fig = f.charge_maps({"bins": [-8.0, 0.0, 8.0], "variants": {name: {"seeds": [scores]} for name in ("default", "best")}})
+    panels = [ax for ax in fig.axes if ax.get_xlabel() == "computed charge (e)"]
+    assert [ax.get_title() for ax in panels] == ["default: MAE 0.250 e", "best: MAE 0.250 e"]
+    drawn = np.ma.filled(panels[0].collections[0].get_array(), 0).reshape(2, 2)
+    np.testing.assert_array_equal(drawn, np.transpose(counts))

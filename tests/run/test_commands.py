@@ -180,7 +180,7 @@ print([name for name in {heavy} if name in sys.modules])
     lines = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[-1] == "[]"
     assert 10 < len(lines) - 1 <= 25
-    for name in ("predict", "demo", "download", "train", "matbench", "baselines", "screen", "dfpt", "notebooks", "results"):
+    for name in ("predict", "charges", "demo", "download", "train", "matbench", "baselines", "screen", "dfpt", "notebooks", "results"):
         assert any(name in line for line in lines)
 
 

@@ -39,7 +39,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_it_carries_the_weights_and_every_module(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
-        for variant in ("default", "best"):
+        for variant in ("default", "best", "charges"):
             for path in sorted((ROOT / "data/weights" / variant).iterdir()):
                 assert file.read(f"dtnet_core/_data/weights/{variant}/{path.name}") == path.read_bytes()
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "dtnet_core").rglob("*.py")}

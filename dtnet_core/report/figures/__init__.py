@@ -9,6 +9,7 @@ from __future__ import annotations
 from .baselines import data_efficiency, table2_dots, training_cost
 from .blind import blind_maps
 from .cells import crystals
+from .charges import charge_maps
 from .compare import against_paper, scaling
 from .data import crystal_system_counts, electronic_ionic_map, element_counts
 from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
@@ -27,6 +28,7 @@ __all__ = [
     "TARGET_LABELS",
     "against_paper",
     "blind_maps",
+    "charge_maps",
     "checked",
     "crystal_and_surface",
     "crystal_system_counts",

@@ -15,11 +15,11 @@ def charges(
     variant: Variant = "default",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="write them, too: .json, .csv (a row an atom), .xyz (extended, for ASE), or BORN (for phonopy, one crystal)")] = None,
 ) -> None:
-    """Predict Born effective charges of the atoms of your crystals, with intervals.
+    """Predict Born effective charges of your crystals, with intervals.
 
-    Charges are symmetric 3x3 tensors in e, in the Cartesian frame of each structure as it was read, its cell and the order of its atoms are kept. The interval of the mean diagonal
-    element holds the computed one for 68 of 100 atoms of formulas that the model did not see. A BORN file has the electronic tensor of the same variant, too. A crystal that fails is
-    listed with its reason; the exit code is then 1.
+    Charges are symmetric 3x3 tensors in e, in the Cartesian frame of each structure as it was read; cell and order of atoms are kept. The interval of
+    the mean diagonal element holds the computed one for 68 of 100 atoms of formulas that the model did not see. A BORN file has the
+    electronic tensor of the same variant, too. A crystal that fails is listed with its reason; the exit code is then 1.
     """
     from ..charges import charges_of, kind_of, write_charges
 

@@ -193,14 +193,14 @@ def physics(
 def charges(
     variants: Annotated[list[str] | None, typer.Option(metavar="default|best", callback=among("physics.born", "FEATURES"), help="default: both")] = None,
     seeds: Annotated[list[int] | None, typer.Option(help="of the folds; default 0, and the first one's intervals ship")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="measure what the kit's own PBE charges add to the training, too")] = False,
+    compare: Annotated[list[str] | None, typer.Option(metavar="default|best", callback=among("physics.born", "FEATURES"), help="variants for which to measure what the kit's own PBE charges would add to the training")] = None,
     results: Annotated[str, typer.Option(help="gets the scores out of fold")] = "data/results/charges.json",
 ) -> None:
     """Test models of Born charges on formulas that they did not see, and write those of all crystals to data/weights/charges."""
     from ...training.born_scores import run_charges
 
     use_threads(1)
-    for variant, found in run_charges(variants, seeds or [0], compare, results)["variants"].items():
+    for variant, found in run_charges(variants, seeds or [0], compare or (), results)["variants"].items():
         for s in found["seeds"]:
             print(f"{variant}: seed {s['seed']}: diagonal MAE {s['diagonal_mae']:.3f} e, 68 % intervals hold {100 * s['covered_68']:.0f} %", flush=True)
 
