@@ -81,6 +81,13 @@ def cartesian_operations(structure: Structure, symprec: float = SYMPREC) -> tupl
     return u @ vt, np.array(images)
 
 
+def effort(encoder: OpenEncoder, structure: Structure, symprec: float = SYMPREC) -> int:
+    """What `force_constants` costs: products with the Hessian, times bonds. A thousand take about a second of one core with Nequix."""
+    rotations, images = cartesian_operations(structure, symprec)
+    products = sum(len(directions(rotations[images[:, i] == i])) for i in np.unique(images.min(0)))
+    return products * len(build_graph(structure, encoder.cutoff).edge_vectors)
+
+
 def directions(rotations: np.ndarray) -> np.ndarray:
     """[k, 3]: the fewest unit vectors (k = 1, 2 or 3) that a site's rotations [G, 3, 3] turn into vectors along all axes."""
     draw = np.random.default_rng(0)

@@ -24,6 +24,7 @@ from ..ensemble import COVERAGES, KNOWN
 from ..members import with_total
 from ..metrics import mae_ten, scalar_constant
 from ..physics.companion import Companion, fit_companion
+from ..physics.force_constants import effort
 from ..physics.ionic import COMPANION, SHARE, Modes, mend, modes_of
 from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
@@ -196,7 +197,9 @@ def _distances(task: Task, rows: np.ndarray, reach: Reach, cache_dir: str | Path
     return reach.nearest(reach.place(invariants_of(compute_features(REACH_FEATURES, [task.records[i].structure for i in rows], False, cache_dir, False))))[0]
 
 
-def run_modes(largest: int = 14, cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> int:
-    """Compute the force constants of the benchmark's crystals of up to `largest` atoms that are not on disk yet; gives how many there are."""
-    records = [r for r in load_clean("full", data_dir)[0] if len(r.structure) <= largest]
-    return len(stored_force_constants(load_encoder(POTENTIAL), [r.structure for r in sorted(records, key=lambda r: len(r.structure))], cache_dir, progress))
+def run_modes(largest: int = 14, most: int = 0, cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> int:
+    """Compute the force constants of the benchmark's crystals of up to `largest` atoms, and of all whose `effort` is at most `most`; gives how many there are."""
+    encoder, records = load_encoder(POTENTIAL), load_clean("full", data_dir)[0]
+    costs = {r.id: effort(encoder, r.structure) for r in records if most or len(r.structure) <= largest}
+    chosen = [r for r in records if r.id in costs and (len(r.structure) <= largest or costs[r.id] <= most)]
+    return len(stored_force_constants(encoder, [r.structure for r in sorted(chosen, key=lambda r: costs[r.id])], cache_dir, progress))

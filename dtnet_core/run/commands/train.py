@@ -166,12 +166,15 @@ def ship(
 
 
 @app.command(cls=Command)
-def modes(largest: Annotated[int, typer.Option(help="atoms of the largest crystals")] = 14) -> None:
+def modes(
+    largest: Annotated[int, typer.Option(help="atoms of the largest crystals")] = 14,
+    most: Annotated[int, typer.Option(help="larger ones, too, whose effort (products times bonds) is at most this")] = 0,
+) -> None:
     """Compute force constants of the benchmark's crystals, which the variant "physics" learns from; what is on disk is skipped. Hours."""
     from ...training import physics as chapter
 
     use_threads(1)
-    print(f"{chapter.run_modes(largest)} crystals have force constants")
+    print(f"{chapter.run_modes(largest, most)} crystals have force constants")
 
 
 @app.command(cls=Command)
