@@ -224,12 +224,12 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)), physics)
 
 
-def at_hand(folder: str | Path | None = None) -> list[str]:
-    """Variants of a weights folder with networks of their own whose encoders can be built here; see `load_ensemble`."""
+def at_hand(folder: str | Path | None = None, mended: bool = False) -> list[str]:
+    """Variants of a weights folder whose encoders can be built here, with `mended` those that mend the networks of another, too; see `load_ensemble`."""
     names = []
     for path in sorted(Path(folder or WEIGHTS).glob("*/calibration.json")):
         about = json.loads(path.read_text(encoding="utf-8"))
-        if "networks" in about:
+        if "networks" in about and not mended:
             continue
         try:
             known_elements(about["members"])

@@ -28,6 +28,10 @@ def known_crystals() -> dict[str, tuple[Structure, str]]:
             Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]),
             "an oxide with a soft mode, which makes the ionic part large and hard to tell",
         ),
+        "rutile TiO2": (
+            Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.3053, 0.3053, 0]]),
+            "an oxide with soft modes; measured at room temperature, the total constants are 86 across the axis and 170 along it (Parker, Phys. Rev. 124, 1719, 1961)",
+        ),
         "layered MoTe2": (
             Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(3.52, 13.97), ["Mo", "Te"], [[1 / 3, 2 / 3, 0.25], [1 / 3, 2 / 3, 0.621]]),
             "layers of a telluride with a narrow gap",
@@ -74,7 +78,7 @@ def say(variant: str, crystals: Mapping[str, tuple[Structure, str]], folder: Pat
 def run_known(variants: Sequence[str] | None = None, results: str | Path | None = None, weights: str | Path | None = None, cache_dir: str | Path | None = None) -> dict:
     """Ask the shipped networks, and write `data/results/known_physics.json`; by default all variants whose encoders are at hand."""
     folder, crystals = Path(weights or WEIGHTS), known_crystals()
-    found = {name: say(name, crystals, folder, cache_dir) for name in (variants or at_hand(folder))}
+    found = {name: say(name, crystals, folder, cache_dir) for name in (variants or at_hand(folder, mended=True))}
     sums = {name: data_sha256(folder / name / "calibration.json") for name in found}
     record = plain({"variants": found, "calibration_sha256": sums, "command": "dtnet results known", **provenance()})
     write_json(results or RESULTS / "known_physics.json", record)
