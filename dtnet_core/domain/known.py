@@ -53,7 +53,8 @@ def say(variant: str, crystals: Mapping[str, tuple[Structure, str]], folder: Pat
     -------
     list of dict
         `name`, `what`, `formula`; `refused`, the reason or None; for each of `SHOWN`: `tensor`, `constant`, `half_width_68`, `half_width_90`, `eigenvalues` and their half widths,
-        `axes_angle`; `in_domain`, `distance`, `nearest` (ids and formulas), `warnings`. Only the first three and `refused` of what is refused.
+        `axes_angle`; `in_domain`, `distance`, `nearest` (ids and formulas), `warnings`; `modes`, the strongest three,
+        of a variant that has them. Only the first three and `refused` of what is refused.
     """
     ensembles, rows = {target: load_ensemble(target, variant, folder) for target in SHOWN}, []
     for name, (structure, what) in crystals.items():
@@ -70,6 +71,8 @@ def say(variant: str, crystals: Mapping[str, tuple[Structure, str]], folder: Pat
             p = one.principal
             row[target] = {"tensor": one.tensors[0], "constant": np.trace(one.tensors[0]) / 3, "half_width_68": one.std[0], "half_width_90": one.wide[0],
                            "eigenvalues": p.values[0], "eigenvalues_68": p.std[0], "eigenvalues_90": p.wide[0], "axes_angle": p.angle[0]}  # fmt: skip
+        if (physics := ensembles[SHOWN[-1]].physics) is not None:
+            row["modes"] = physics.strongest(structure, cache_dir=cache_dir)
         refused = last.flags[0] if not np.isfinite(last.tensors).all() else None
         rows.append(row | {"refused": refused, "in_domain": last.in_domain[0], "distance": last.distance[0], "nearest": last.nearest[0], "warnings": last.warnings[0]})
     return rows

@@ -23,7 +23,7 @@ from ..potentials.store import compute_features
 from ..reach import invariants_of
 from .charges import ChargeModel, load_charges
 from .companion import DAMPING, SMALLEST, Companion, load_companion, log_of
-from .modes import DAMPINGS, mode_numbers, mode_sum, unstable_share
+from .modes import DAMPINGS, mode_numbers, mode_shares, mode_sum, unstable_share
 from .store import stored_force_constants
 
 SHARE = 0.8
@@ -148,6 +148,13 @@ class IonicPhysics:
             constants[i] = k
         charges = [z for z, _ in self.charges.predict([again.get(i, f) for i, f in enumerate(features)])]
         return modes_of(constants, charges, [c.volume for c in cells])
+
+    def strongest(self, structure: Structure, number: int = 3, cache_dir: str | Path | None = None) -> list[dict[str, float]]:
+        """The first of `modes.mode_shares` of a crystal's primitive cell."""
+        cell = primitive_structure(structure)
+        (k,) = stored_force_constants(self.encoder, [cell], cache_dir, False)
+        ((charges, _),) = self.charges.predict(compute_features(self.charges.features, [cell], False, cache_dir, False))
+        return mode_shares(k, charges, DAMPING)[:number]
 
     def mend_all(self, bounded: np.ndarray, unbounded: np.ndarray, features: Sequence[Features], modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B]."""

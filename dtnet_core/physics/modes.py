@@ -56,6 +56,22 @@ def unstable_share(k: np.ndarray, charges: np.ndarray, least: float = -0.01) -> 
     return float(squared[values < least].sum() / max(squared.sum(), 1e-9))
 
 
+def mode_shares(k: np.ndarray, charges: np.ndarray, damping: float, together: float = 1e-3) -> list[dict[str, float]]:
+    """The polar modes, the one with the largest share of `mode_sum`'s trace first.
+
+    Returns
+    -------
+    list of dict
+        `eigenvalue` in eV/angstrom^2, `degenerate` (how many modes within `together` of it), `charge` of each in e, `share` of the trace of all of them.
+    """
+    values, polar = polar_modes(k, charges)
+    squared = (polar**2).sum(1)
+    parts = squared / np.sqrt(np.maximum(values, 0) ** 2 + damping**2)
+    groups = np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > together) + 1)
+    found = [{"eigenvalue": values[g].mean(), "degenerate": len(g), "charge": np.sqrt(squared[g].mean()), "share": parts[g].sum() / max(parts.sum(), 1e-12)} for g in groups]
+    return sorted(({k: float(v) if k != "degenerate" else int(v) for k, v in one.items()} for one in found), key=lambda one: -one["share"])
+
+
 def _sum(values: np.ndarray, polar: np.ndarray, volume: float, damping: float) -> np.ndarray:
     weights = 1 / np.sqrt(np.maximum(values, 0) ** 2 + damping**2)
     return PER_VOLUME / volume * (polar.T * weights) @ polar

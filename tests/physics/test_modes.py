@@ -14,7 +14,7 @@ from dtnet_core.physics.force_constants import (
     force_constants,
     without_translations,
 )
-from dtnet_core.physics.modes import PER_VOLUME, mode_numbers, mode_sum
+from dtnet_core.physics.modes import PER_VOLUME, mode_numbers, mode_shares, mode_sum
 from dtnet_core.potentials.open_encoder import OpenEncoder
 
 
@@ -59,6 +59,17 @@ def test_one_polar_mode_has_the_textbook_tensor():
     born = np.stack([z * np.eye(3), -z * np.eye(3)])
     np.testing.assert_allclose(mode_sum(k, born, volume, 0.0 + 1e-9), PER_VOLUME / volume * z**2 / s * np.eye(3), rtol=1e-6)
     assert pytest.approx(180.9513, abs=1e-3) == PER_VOLUME
+
+
+def test_the_modes_share_the_sum():
+    k = np.kron(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.diag([1.0, 1.0, 4.0]))
+    born = np.stack([2 * np.eye(3), -2 * np.eye(3)])
+    first, second, *rest = mode_shares(k, born, 1e-6)
+    assert (first["degenerate"], second["degenerate"]) == (2, 1)
+    assert (first["eigenvalue"], second["eigenvalue"]) == pytest.approx((2, 8))  # reduced masses play no part: both atoms move
+    assert first["share"] / second["share"] == pytest.approx(2 * 4)
+    assert first["charge"] == pytest.approx(2 * np.sqrt(2))
+    assert sum(one["share"] for one in rest) == pytest.approx(0)
 
 
 def test_sums_turn_with_the_crystal_and_do_not_depend_on_the_cell():

@@ -16,6 +16,7 @@ from .dfpt import dfpt_convergence, dfpt_parity, measured_parity
 from .front import crystal_and_surface, front_page
 from .matbench import errors_by_n, leaderboard_bars, parity_of_n
 from .models import layer_ablation, learning_curve, parity, system_bars
+from .physics import modes_gain
 from .screening import checked, gap_maps, pareto, published_ranks, retrospective_curves, values_by_round
 from .search import reliability, road_changes, search_trials
 from .teaching import field_and_displacement, mode_sums, signed_surfaces, symmetry_patterns, turning_errors
@@ -49,6 +50,7 @@ __all__ = [
     "letter_panels",
     "measured_parity",
     "mode_sums",
+    "modes_gain",
     "pareto",
     "parity",
     "parity_of_n",
