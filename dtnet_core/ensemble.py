@@ -57,7 +57,7 @@ class Prediction:
         its numbers are NaN. One for an unusual crystal (`crystals.plausible.doubtful`) keeps them.
     in_domain : np.ndarray, [B] bool
         Whether the crystal is like those that the networks learned from: `distance` within the limit, and no network so far off that only
-        its bound keeps the electronic constant above 1. Outside, tensors are guesses.
+        its bound keeps the electronic constant above 1; with modes, no unstable one that carries charge (not for electronic tensors). Outside, tensors are guesses.
     distance : np.ndarray, [B]
         Of `reach.Reach`: 1 is what training crystals have among themselves.
     nearest : tuple of B tuples of (id, formula)
@@ -142,12 +142,15 @@ class Ensemble:
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
         everything, unbounded = self.opinions(found, len(crystals))
-        apart, said = np.zeros(len(crystals)), [()] * len(crystals)
+        apart, guess, said = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool), [()] * len(crystals)
         if self.physics is not None and crystals:
             mine = found[self.physics.charges.features]
             modes = self.physics.modes(crystals, mine, cache_dir, progress)
             everything, unbounded, apart = self.physics.mend_all(everything, unbounded, mine, modes)
-            apart, said = apart * (self.target != "electronic"), modes.words()
+            if self.target == "electronic":
+                apart = np.zeros(len(crystals))
+            else:
+                guess, said = modes.doubtful, modes.words()
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
@@ -160,7 +163,7 @@ class Ensemble:
         std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
         told = tuple((*words, *more) for words, more in zip(where.warnings, said, strict=True))
         axes = principal(members, raw, self.calibration.get("principal"), wider)
-        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, told, axes)
+        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain & ~guess, where.distance, where.nearest, told, axes)
 
     def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray]:
         """What each network says of B = `number` crystals, two [M, B, 3, 3, 3]; see `members.member_tensors`.

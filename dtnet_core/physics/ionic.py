@@ -60,10 +60,14 @@ class Modes:
         """[B] bool."""
         return np.isfinite(self.numbers[:, 0])
 
+    @property
+    def doubtful(self) -> np.ndarray:
+        """[B] bool: unstable modes carry more than `UNSTABLE_SHARE` of the squared charge."""
+        return np.zeros(len(self.numbers), dtype=bool) if self.unstable is None else self.unstable > UNSTABLE_SHARE
+
     def words(self) -> list[tuple[str, ...]]:
         """What is to be said of the modes of each crystal."""
-        unstable = np.zeros(len(self.numbers)) if self.unstable is None else self.unstable
-        return [(UNSTABLE,) if share > UNSTABLE_SHARE else () if known else (WITHOUT_MODES,) for known, share in zip(self.known, unstable, strict=True)]
+        return [(UNSTABLE,) if doubt else () if known else (WITHOUT_MODES,) for known, doubt in zip(self.known, self.doubtful, strict=True)]
 
 
 def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarray], volumes: Sequence[float]) -> Modes:
