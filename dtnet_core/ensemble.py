@@ -142,7 +142,8 @@ class Ensemble:
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
         everything, unbounded = self.opinions(found, len(crystals))
-        apart, guess, said = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool), [()] * len(crystals)
+        apart, guess = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool)
+        said: list[tuple[str, ...]] = [()] * len(crystals)
         if self.physics is not None and crystals:
             mine = found[self.physics.charges.features]
             modes = self.physics.modes(crystals, mine, cache_dir, progress)
