@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROFILE ?= mini
 OUT ?= build/reproduce
-# Where torch comes from, for instance https://download.pytorch.org/whl/cpu, whose builds bring no CUDA libraries.
-TORCH_INDEX ?=
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 # One thread each: the networks are small, and sums then round alike on every machine.
@@ -67,11 +65,9 @@ wheel: $(READY)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheel .
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml postBuild
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	PYTHON=$(abspath $(BIN)/python) ./postBuild
 	touch $@
 
 clean:

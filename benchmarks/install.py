@@ -1,0 +1,99 @@
+"""Imitate what Binder and the Dockerfile build, run one notebook in it, and write `data/results/install.json`.
+
+    python benchmarks/install.py                 # minutes; needs git and a package index
+    python benchmarks/install.py --print         # leaves the file alone
+
+A clean clone of HEAD, a new environment with nothing but pip, `./postBuild` without pip's cache and without a compiler, then one notebook with its
+parameters as stored. How long the packages take depends on where pip finds them, so their sizes stand beside the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that it runs without an installed package
+
+from dtnet_core.base.results import provenance, write_json  # noqa: E402
+
+OUTPUT = ROOT / "data" / "results" / "install.json"
+_OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DTNET_DATA_DIR", "DTNET_WEIGHTS_DIR", "DTNET_CACHE_DIR", "TORCH_INDEX")
+
+
+def imitate(notebook: str, folder: Path) -> dict:
+    """Build in `folder`, run the notebook there: seconds, sizes in bytes, peak memory in bytes."""
+    clone, python = folder / "clone", folder / "environment/bin/python"
+    environment = {k: v for k, v in os.environ.items() if k not in _OURS} | {
+        "PYTHON": str(python), "PIP_NO_CACHE_DIR": "1", "CC": "/bin/false", "CXX": "/bin/false", "HOME": str(folder / "home"),
+        "DTNET_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    }  # fmt: skip
+    (folder / "home").mkdir()
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
+    build = watched(["./postBuild"], clone, environment)
+    run = watched([str(python), "-m", "papermill", f"notebooks/{notebook}.ipynb", str(folder / "out.ipynb"), "--no-progress-bar"], clone, environment)
+    torch = subprocess.run([str(python), "-c", "import torch; print(torch.__version__)"], check=True, capture_output=True, text=True).stdout.strip()
+    return {
+        "build_s": build["wall_s"], "environment_bytes": size(python.parent.parent), "clone_bytes": size(clone), "torch_installed": torch,
+        "download": downloads(python, clone, folder / "packages", environment), "notebook": {"name": notebook, **run},
+    }  # fmt: skip
+
+
+def watched(command: list[str], folder: Path, environment: dict[str, str]) -> dict:
+    """Run a command: wall seconds, and the largest memory (resident, the whole process tree) that five looks a second saw."""
+    started, peak = time.monotonic(), 0
+    process = psutil.Popen(command, cwd=folder, env=environment)
+    while process.poll() is None:
+        peak = max(peak, sum(map(resident, [process, *process.children(recursive=True)])))
+        time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return {"wall_s": time.monotonic() - started, "peak_bytes": peak}
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes of a process; 0 once it has ended."""
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def downloads(python: Path, clone: Path, folder: Path, environment: dict[str, str]) -> dict:
+    """Bytes of the packages of the lock as pip fetches them here, torch apart."""
+    subprocess.run([python, "-m", "pip", "download", "--quiet", "--no-deps", "-r", "requirements.lock", "-d", folder], cwd=clone, env=environment, check=True)
+    torch = sum(p.stat().st_size for p in folder.glob("torch-*"))
+    return {"torch_bytes": torch, "others_bytes": size(folder) - torch}
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def main() -> None:
+    """Measure, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notebook", default="07_tensors_and_symmetry")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="leave the results file alone")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = imitate(options.notebook, Path(folder))
+    words = [] if options.notebook == "07_tensors_and_symmetry" else [f"--notebook {options.notebook}"]
+    found |= {"command": " ".join(["python benchmarks/install.py", *words]), **provenance()}
+    print(json.dumps(found, indent=1))
+    if not options.only_print:
+        write_json(OUTPUT, found)
+
+
+if __name__ == "__main__":
+    main()
