@@ -1,7 +1,7 @@
-"""Imitate what Binder and the Dockerfile build, run one notebook in it, and write `data/results/install.json`.
+"""Imitate what Binder and the Dockerfile build, run one notebook in it, and write `data/results/install.json` and what `docs/howto/install.md` says of it.
 
     python benchmarks/install.py                 # minutes; needs git and a package index
-    python benchmarks/install.py --print         # leaves the file alone
+    python benchmarks/install.py --print         # leaves files alone
 
 A clean clone of HEAD, a new environment with nothing but pip, `./postBuild` without pip's cache and without a compiler, then one notebook with its
 parameters as stored. How long the packages take depends on where pip finds them, so their sizes stand beside the time.
@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that it runs without an installed package
 
 from dtnet_core.base.results import provenance, write_json  # noqa: E402
+from dtnet_core.report.markdown import update_block  # noqa: E402
 
-OUTPUT = ROOT / "data" / "results" / "install.json"
+OUTPUT, PAGE, MARK = ROOT / "data" / "results" / "install.json", ROOT / "docs" / "howto" / "install.md", "measured"
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DTNET_DATA_DIR", "DTNET_WEIGHTS_DIR", "DTNET_CACHE_DIR", "TORCH_INDEX")
 
 
@@ -69,10 +70,11 @@ def resident(process: psutil.Process) -> int:
 
 
 def downloads(python: Path, clone: Path, folder: Path, environment: dict[str, str]) -> dict:
-    """Bytes of the packages of the lock as pip fetches them here, torch apart."""
+    """Bytes of the packages of the lock as pip fetches them here, torch apart; and those that come as source."""
     subprocess.run([python, "-m", "pip", "download", "--quiet", "--no-deps", "-r", "requirements.lock", "-d", folder], cwd=clone, env=environment, check=True)
     torch = sum(p.stat().st_size for p in folder.glob("torch-*"))
-    return {"torch_bytes": torch, "others_bytes": size(folder) - torch}
+    source = sorted(p.name for p in folder.iterdir() if p.suffix != ".whl")
+    return {"torch_bytes": torch, "others_bytes": size(folder) - torch, "source": source}
 
 
 def size(folder: Path) -> int:
@@ -80,19 +82,31 @@ def size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
+def words(found: dict) -> str:
+    """What the guide says of a measurement."""
+    fetched, run = found["download"], found["notebook"]
+    torch, others, whole, peak = (n / 1e9 for n in (fetched["torch_bytes"], fetched["others_bytes"], found["environment_bytes"], run["peak_bytes"]))
+    return (
+        f"Measured from a clean clone in a new environment with nothing but pip, without a compiler (`{found['command']}`): torch {found['torch_installed']} is a download of {torch:.2f} GB and all other packages "
+        f"{others:.2f} GB; the environment takes {whole:.1f} GB. `postBuild` took {found['build_s'] / 60:.0f} minutes and notebook `{run['name']}` in it {run['wall_s'] / 60:.1f} minutes, on a machine with other work "
+        f"that had torch on its disk; all processes of the notebook together needed at most {peak:.2f} GB of memory."
+    )
+
+
 def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notebook", default="07_tensors_and_symmetry")
-    parser.add_argument("--print", action="store_true", dest="only_print", help="leave the results file alone")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="leave files alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = imitate(options.notebook, Path(folder))
-    words = [] if options.notebook == "07_tensors_and_symmetry" else [f"--notebook {options.notebook}"]
-    found |= {"command": " ".join(["python benchmarks/install.py", *words]), **provenance()}
+    chosen = [] if options.notebook == "07_tensors_and_symmetry" else [f"--notebook {options.notebook}"]
+    found |= {"command": " ".join(["python benchmarks/install.py", *chosen]), **provenance()}
     print(json.dumps(found, indent=1))
     if not options.only_print:
         write_json(OUTPUT, found)
+        update_block(PAGE, MARK, words(found))
 
 
 if __name__ == "__main__":
