@@ -1,6 +1,7 @@
 """Settings of the documentation (`make docs`). Sources are the Markdown files and stored notebooks of the whole checkout, where they lie."""
 
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,7 +13,7 @@ project = "DTNet kit"
 author = copyright = "The DTNet kit authors, MIT licence"
 language = "en"
 
-extensions = ["mathml", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
 # What is read: links between files are then the same here as in the repository.
 root_doc = "index"
@@ -24,22 +25,24 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
-myst_update_mathjax = False
-html_math_renderer = "mathml"
 
 # Docstrings: NumPy's sections, code in single backticks.
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_inherit_docstrings = False
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 suppress_warnings = ["ref.python"]  # a type of a docstring that several modules have, such as DTNet
 
 html_theme = "sphinx_book_theme"
 html_title = "DTNet kit"
 html_static_path = ["_static"]
+# Formulas are drawn without a network: the one file of MathJax that holds its extensions and fonts goes into the site.
+mathjax_path = "tex-svg-full.js"
+html_static_path += [str(file.locate()) for file in distribution("sphinx-mathjax-offline").files if file.name == mathjax_path]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {

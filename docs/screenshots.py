@@ -24,7 +24,7 @@ IMAGES = ROOT / "docs/images"
 MOST_BYTES = 250_000
 _SIZE = (1400, 900)
 _STYLE = "body { font: 16px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; } img { max-width: 100%; } pre, code { background: #f2f2f2; } td, th { border: 1px solid #ccc; padding: .3em .6em; } table { border-collapse: collapse; }"
-_READY = "document.readyState == 'complete' && [...document.images].filter(i => i.loading != 'lazy').every(i => i.complete)"
+_READY = "document.readyState == 'complete' && (!document.querySelector('.math') || document.querySelector('mjx-container')) && [...document.images].filter(i => i.loading != 'lazy').every(i => i.complete)"
 
 
 def take(browser: Browser, name: str, address: str, seen: str, act: Callable[[], None] = lambda: None) -> None:
