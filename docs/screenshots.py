@@ -85,10 +85,11 @@ def main(site: Path) -> None:
             take(browser, "demo", address, "or pick one", lambda: pick(browser))
 
 
-def pick(browser: Browser) -> None:
-    """Choose the first crystal that the page of `make demo` offers, and wait for its tensor."""
-    browser.ask("(() => { const s = [...document.querySelectorAll('select')].find(s => s.options.length > 3); s.selectedIndex = 1; s.dispatchEvent(new Event('change', {bubbles: true})); })()")
-    browser.wait_for("dielectric constant is")
+def pick(browser: Browser, formula: str = "MgI2") -> None:
+    """Choose a crystal that the page of `make demo` offers, and wait for its tensor."""
+    chosen = f"[...s.options].findIndex(o => o.text.startsWith('{formula} '))"
+    browser.ask(f"(() => {{ const s = document.querySelector('select'); s.selectedIndex = {chosen}; s.dispatchEvent(new Event('change', {{bubbles: true}})); }})()")
+    browser.wait_for(f"{formula}, ")
     until(lambda: browser.ask("[...document.images].some(i => i.naturalWidth > 100 && i.offsetWidth > 100)"), 120, lambda: "no picture")
 
 
