@@ -41,7 +41,7 @@ def take(browser: Browser, name: str, address: str, seen: str, act: Callable[[],
     until(lambda: browser.ask(_READY), 60)
     time.sleep(2)  # fonts and formulas
     with tempfile.TemporaryDirectory() as folder:
-        browser.screenshot(Path(folder) / "page.png")
+        browser.screenshot(Path(folder) / "page.png", whole=False)
         content = reduced((Path(folder) / "page.png").read_bytes())
     if len(content) > MOST_BYTES:
         raise ValueError(f"{name}.png has {len(content)} bytes; at most {MOST_BYTES}")
@@ -49,9 +49,8 @@ def take(browser: Browser, name: str, address: str, seen: str, act: Callable[[],
 
 
 def reduced(picture: bytes) -> bytes:
-    """The window's size of a PNG, in 256 colours."""
-    whole = Image.open(io.BytesIO(picture)).convert("RGB")
-    kept = whole.crop((0, 0, min(_SIZE[0], whole.width), min(_SIZE[1], whole.height))).quantize(256, dither=Image.Dither.NONE)
+    """A PNG in 256 colours."""
+    kept = Image.open(io.BytesIO(picture)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     content = io.BytesIO()
     kept.save(content, "PNG", optimize=True)
     return content.getvalue()
@@ -75,8 +74,9 @@ def main(site: Path) -> None:
     if CHROMIUM is None or not (site / "index.html").is_file():
         raise SystemExit(f"{'no Chromium is installed' if CHROMIUM is None else f'{site} has no documentation: make docs'}")
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as browser:
         browser.call("Emulation.setDeviceMetricsOverride", width=_SIZE[0], height=_SIZE[1], deviceScaleFactor=1, mobile=False)
+        browser.call("Emulation.setScrollbarsHidden", hidden=True)
         take(browser, "front", front_page(Path(folder)), "DTNet kit")
         take(browser, "docs", (site / "index.html").resolve().as_uri(), "DTNet kit")
         for name, seen in (("00_quickstart", "Quickstart"), ("07_tensors_and_symmetry", "Tensors and symmetry")):
@@ -87,7 +87,7 @@ def main(site: Path) -> None:
 
 def pick(browser: Browser, formula: str = "MgI2") -> None:
     """Choose a crystal that the page of `make demo` offers, and wait for its tensor."""
-    chosen = f"[...s.options].findIndex(o => o.text.startsWith('{formula} '))"
+    chosen = f"[...s.options].findIndex(o => /^{formula}\\s/.test(o.text))"  # a space that breaks no line
     browser.ask(f"(() => {{ const s = document.querySelector('select'); s.selectedIndex = {chosen}; s.dispatchEvent(new Event('change', {{bubbles: true}})); }})()")
     browser.wait_for(f"{formula}, ")
     until(lambda: browser.ask("[...document.images].some(i => i.naturalWidth > 100 && i.offsetWidth > 100)"), 120, lambda: "no picture")

@@ -78,8 +78,9 @@ class Browser:
         until(lambda: self.call("Page.enable") is None or "Page.fileChooserOpened" in self._events, 20)
         self.call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=self._events["Page.fileChooserOpened"]["backendNodeId"])
 
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+    def screenshot(self, path: Path, whole: bool = True) -> None:
+        """A PNG of the whole page, or of what the window shows."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]))
 
 
 def until(true, seconds: float, why=lambda: "timed out") -> None:
