@@ -4,7 +4,8 @@
     python benchmarks/install.py --print         # leaves files alone
 
 A clean clone of HEAD, a new environment with nothing but pip, `./postBuild` without pip's cache and without a compiler, then one notebook with its
-parameters as stored. How long the packages take depends on where pip finds them, so their sizes stand beside the time.
+parameters as stored. How long the packages take depends on where pip finds them, so their sizes stand beside the time; and processor seconds
+stand beside the wall clock, as other work on the machine lengthens only that.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -44,21 +46,22 @@ def imitate(notebook: str, folder: Path) -> dict:
     run = watched([str(python), "-m", "papermill", f"notebooks/{notebook}.ipynb", str(folder / "out.ipynb"), "--no-progress-bar"], clone, environment)
     torch = subprocess.run([str(python), "-c", "import torch; print(torch.__version__)"], check=True, capture_output=True, text=True).stdout.strip()
     return {
-        "build_s": build["wall_s"], "environment_bytes": size(python.parent.parent), "clone_bytes": size(clone), "torch_installed": torch,
+        "build": build, "environment_bytes": size(python.parent.parent), "clone_bytes": size(clone), "torch_installed": torch,
         "download": downloads(python, clone, folder / "packages", environment), "notebook": {"name": notebook, **run},
     }  # fmt: skip
 
 
 def watched(command: list[str], folder: Path, environment: dict[str, str]) -> dict:
-    """Run a command: wall seconds, and the largest memory (resident, the whole process tree) that five looks a second saw."""
-    started, peak = time.monotonic(), 0
+    """Run a command: wall and processor seconds, and the largest memory (resident, the whole process tree) that five looks a second saw."""
+    before, started, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), 0
     process = psutil.Popen(command, cwd=folder, env=environment)
     while process.poll() is None:
         peak = max(peak, sum(map(resident, [process, *process.children(recursive=True)])))
         time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return {"wall_s": time.monotonic() - started, "peak_bytes": peak}
+    wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"wall_s": wall, "processor_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "peak_bytes": peak}
 
 
 def resident(process: psutil.Process) -> int:
@@ -88,8 +91,9 @@ def words(found: dict) -> str:
     torch, others, whole, peak = (n / 1e9 for n in (fetched["torch_bytes"], fetched["others_bytes"], found["environment_bytes"], run["peak_bytes"]))
     return (
         f"Measured from a clean clone in a new environment with nothing but pip, without a compiler (`{found['command']}`): torch {found['torch_installed']} is a download of {torch:.2f} GB and all other packages "
-        f"{others:.2f} GB; the environment takes {whole:.1f} GB. `postBuild` took {found['build_s'] / 60:.0f} minutes and notebook `{run['name']}` in it {run['wall_s'] / 60:.1f} minutes, on a machine with other work "
-        f"that had torch on its disk; all processes of the notebook together needed at most {peak:.2f} GB of memory."
+        f"{others:.2f} GB; the environment takes {whole:.1f} GB. `postBuild` needed {found['build']['processor_s'] / 60:.1f} minutes of a core beside the downloads, notebook `{run['name']}` in it "
+        f"{run['processor_s'] / 60:.1f} minutes, and all processes of the notebook together {peak:.2f} GB of memory at most. The machine had torch on its disk and other work to do, so the clock says little: "
+        f"{found['build']['wall_s'] / 60:.0f} and {run['wall_s'] / 60:.0f} minutes."
     )
 
 
