@@ -4,6 +4,8 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
+from docutils import nodes
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
@@ -62,6 +64,14 @@ def bars_stay_bars(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = ["`".join(part if i % 2 else part.replace("|", r"\|") for i, part in enumerate(line.split("`"))) for line in lines]
 
 
+def words_for_figures(app, doctree) -> None:
+    """What a cell draws is told by the `alt` of its metadata."""
+    for cell in doctree.findall(nodes.container):
+        for image in cell.findall(nodes.image):
+            image["alt"] = cell.get("cell_metadata", {}).get("alt", image.get("alt", ""))
+
+
 def setup(app) -> None:
     """Called by Sphinx."""
+    app.connect("doctree-read", words_for_figures)
     app.connect("autodoc-process-docstring", bars_stay_bars)
