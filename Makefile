@@ -1,4 +1,4 @@
-# make reproduce | test | lab | demo | docs | screenshots | launch | scatter | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
+# make reproduce | test | lab | demo | docs | reference | screenshots | launch | scatter | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab demo docs screenshots launch scatter bench mutants refresh baselines figures wheel clean
+.PHONY: reproduce test lab demo docs reference screenshots launch scatter bench mutants refresh baselines figures wheel clean
 
 reproduce: $(READY)
 	$(BIN)/dtnet notebooks run --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
@@ -37,6 +37,10 @@ docs: $(VENV)/.docs
 	rm -rf build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/docs
 	$(BIN)/python docs/links.py build/docs
+
+# The pages of docs/api, after a module was added, moved or removed.
+reference: $(READY)
+	$(BIN)/python docs/reference.py
 
 # Pictures of the front page, two notebooks, the page of `make demo` and the documentation, in docs/images; needs Chromium.
 screenshots: docs
