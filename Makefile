@@ -1,25 +1,23 @@
-# make reproduce | test | lab | demo | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
+# make reproduce | test | lab | demo | docs | reference | screenshots | launch | scatter | bench | mutants | refresh | baselines | figures | wheel; each creates .venv from the lock when it is missing.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROFILE ?= mini
 OUT ?= build/reproduce
-# Where torch comes from, for instance https://download.pytorch.org/whl/cpu, whose builds bring no CUDA libraries.
-TORCH_INDEX ?=
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 # One thread each: the networks are small, and sums then round alike on every machine.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: reproduce test lab demo bench mutants refresh baselines figures wheel clean
+.PHONY: reproduce test lab demo docs reference screenshots launch scatter bench mutants refresh baselines figures wheel clean
 
 reproduce: $(READY)
 	$(BIN)/dtnet notebooks run --profile $(PROFILE) --output $(OUT) $(NOTEBOOKS)
 
 test: $(READY)
-	$(BIN)/ruff check dtnet_core tests benchmarks notebooks
+	$(BIN)/ruff check dtnet_core tests benchmarks docs notebooks
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests
@@ -33,6 +31,29 @@ ADDRESS ?= 127.0.0.1
 PORT ?= 8866
 demo: $(READY)
 	$(BIN)/dtnet demo --address $(ADDRESS) --port $(PORT)
+
+# The documentation, in build/docs; a warning or a link to nowhere is an error.
+docs: $(VENV)/.docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/docs
+	$(BIN)/python docs/links.py build/docs
+
+# The pages of docs/api, after a module was added, moved or removed.
+reference: $(READY)
+	$(BIN)/python docs/reference.py
+
+# Pictures of the front page, two notebooks, the page of `make demo` and the documentation, in docs/images; needs Chromium.
+screenshots: docs
+	$(BIN)/python docs/screenshots.py build/docs
+
+# Links that open the notebooks on Binder and Colab, in README.md, from the repository's address in pyproject.toml.
+launch: $(READY)
+	$(BIN)/python docs/launch.py
+
+# The optional torch-scatter: compiled (minutes, needs a C++ compiler), then held against torch's own sums.
+scatter: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation torch-scatter==2.1.2
+	$(BIN)/python -m pytest -q -m scatter tests/test_readout.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
@@ -67,11 +88,13 @@ wheel: $(READY)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheel .
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml postBuild
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	PYTHON=$(abspath $(BIN)/python) ./postBuild
+	touch $@
+
+$(VENV)/.docs: docs/requirements.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r docs/requirements.txt
 	touch $@
 
 clean:

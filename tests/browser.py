@@ -1,15 +1,22 @@
 """A headless Chromium, driven by its own protocol over a websocket; for tests of pages, which are skipped where there is none."""
 
 import base64
+import contextlib
 import json
+import os
 import shutil
+import socket
 import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import websocket
 
+ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
@@ -71,8 +78,9 @@ class Browser:
         until(lambda: self.call("Page.enable") is None or "Page.fileChooserOpened" in self._events, 20)
         self.call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=self._events["Page.fileChooserOpened"]["backendNodeId"])
 
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+    def screenshot(self, path: Path, whole: bool = True) -> None:
+        """A PNG of the whole page, or of what the window shows."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]))
 
 
 def until(true, seconds: float, why=lambda: "timed out") -> None:
@@ -81,3 +89,31 @@ def until(true, seconds: float, why=lambda: "timed out") -> None:
     while not true():
         assert time.monotonic() < end, why()
         time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def demo_page(folder: Path) -> Iterator[str]:
+    """The page of `make demo`, served with a cache of its own in `folder` as long as the context; its address."""
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DTNET_CACHE_DIR": str(folder / "cache")}
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "dtnet_core", "demo", "--port", str(port)], env=environment, stdout=log, stderr=log)
+
+    def serves() -> bool:
+        assert server.poll() is None, (folder / "log").read_text()
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/nothing", timeout=2)
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    try:
+        until(serves, 180)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(60)

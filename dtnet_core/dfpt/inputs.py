@@ -154,7 +154,7 @@ def point_rotations(structure: Structure) -> np.ndarray:
 
 
 def mesh(structure: Structure, spacing: float) -> tuple[tuple[int, int, int], tuple]:
-    """Special k-points that keep the crystal's symmetry, one in every `spacing`^3 of the Brillouin zone.
+    """Special k-points that keep the crystal's symmetry, one in every `spacing` cubed of the Brillouin zone.
 
     Parameters
     ----------

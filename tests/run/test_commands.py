@@ -32,7 +32,7 @@ from dtnet_core.training.scratch.experiment import ScratchExperiment
 from tests.command import dtnet
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("docs/guide.md", "docs/results.md", "README.md", "CONTRIBUTING.md", "Makefile", "data/open_dfpt.md", "data/weights/README.md", "data/results/experiments.md", "notebooks/paper.yaml")
+DOCUMENTS = (*(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").glob("**/*.md"))), "README.md", "CONTRIBUTING.md", "Makefile", "data/open_dfpt.md", "data/weights/README.md", "data/results/experiments.md", "notebooks/paper.yaml")
 
 
 @pytest.fixture

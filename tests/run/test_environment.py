@@ -1,6 +1,8 @@
-"""environment.yml, pyproject.toml and requirements.lock name the same versions."""
+"""pyproject.toml and requirements.lock name the same versions, and every way to install takes them from there."""
 
+import os
 import re
+import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +12,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = {"torch-scatter"}
-CONDA_NAMES = {"pytorch": "torch", "pytorch-scatter": "torch-scatter", "matplotlib-base": "matplotlib"}
 
 
 def canonical(name: str) -> str:
@@ -38,16 +39,35 @@ def test_pyproject_is_pinned_as_the_lock(lock, project):
     assert wanted == {name: lock.get(name) for name in wanted}
 
 
-def test_environment_yml_is_pinned_as_the_lock(lock, project):
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    by_pip = next(item["pip"] for item in environment if isinstance(item, dict))
-    by_conda = pins(item for item in environment if isinstance(item, str))
-    assert by_conda.pop("python") == "3.11"
-    stated = {CONDA_NAMES.get(name, name): pin for name, pin in (by_conda | pins(by_pip)).items()}
-    extras = pins(project["project"]["optional-dependencies"]["scatter"])
-    assert stated == {name: (lock | extras).get(name) for name in stated}
-    direct = set(pins(project["project"]["dependencies"])) - {"matbench"}  # from the lock alone, without its own pins
-    assert direct | OPTIONAL <= set(stated)
+def test_conda_and_docker_give_python_alone():
+    """Everything else comes by pip, from the lock."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert (environment["channels"], environment["dependencies"]) == (["conda-forge"], ["python=3.11", "pip"])
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert "FROM python:3.11-slim" in lines and "RUN ./postBuild" in lines and lines.index("USER ${NB_USER}") < lines.index("RUN ./postBuild")
+
+
+@pytest.mark.parametrize(("index", "reached", "asked"), [
+    (None, True, ["https://download.pytorch.org/whl/cpu"]), (None, False, ["https://download.pytorch.org/whl/cpu", None]), ("", True, [None]), ("http://own/", True, ["http://own/"]),
+])  # fmt: skip
+def test_torch_comes_first_and_without_cuda_where_it_can(index, reached, asked, lock, tmp_path):
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{log}\ncase "$*" in *--index-url*) exit {int(not reached)};; esac\n')
+    python.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)} | ({} if index is None else {"TORCH_INDEX": index})
+    subprocess.run([ROOT / "postBuild"], env=environment, cwd=tmp_path, check=True, capture_output=True)
+    *first, rest, kit = log.read_text().splitlines()
+    assert [re.search(r"--index-url (\S+)", line) and re.search(r"--index-url (\S+)", line)[1] for line in first] == asked
+    assert all(line.endswith(f"torch=={lock['torch']}") and "--no-deps" not in line for line in first)
+    assert rest.endswith("--no-deps -r requirements.lock") and kit.endswith("-e .")
+
+
+def test_documentation_is_pinned_beside_the_lock(lock, project):
+    """`make docs` adds packages and takes the place of none."""
+    beside = pins((ROOT / "docs/requirements.txt").read_text().splitlines())
+    assert not set(beside) & set(lock)
+    asked = project["project"]["optional-dependencies"]["docs"]
+    assert len(pins(asked)) == len(asked) and pins(asked).items() <= beside.items()
 
 
 def test_this_environment_is_the_locked_one(lock):

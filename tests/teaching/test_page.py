@@ -1,48 +1,18 @@
 """The page of `make demo` in a real browser; skipped where there is none."""
 
-import contextlib
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-
 import pytest
 
-from dtnet_core.base.paths import ROOT
-from tests.browser import CHROMIUM, Browser, until
+from tests.browser import CHROMIUM, Browser, demo_page, until
 from tests.conftest import CRYSTALS
 
 UPLOAD = ".widget-upload"
 
 
 @pytest.fixture
-def address(tmp_path, monkeypatch):
+def address(tmp_path):
     """Of a page that is served for this test."""
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("DTNET_CACHE_DIR", str(tmp_path / "cache"))
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "dtnet_core", "demo", "--port", str(port)], stdout=log, stderr=log)
-
-    def serves() -> bool:
-        assert server.poll() is None, (tmp_path / "log").read_text()
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/nothing", timeout=2)
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    try:
-        until(serves, 120)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        server.terminate()
-        server.wait(60)
+    with demo_page(tmp_path) as served:
+        yield served
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
