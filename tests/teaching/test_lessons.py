@@ -33,7 +33,7 @@ def test_solutions_run_on_their_own(code):
 
 
 def test_cells_are_short_and_the_story_has_both_ends():
-    assert "The question" in NOTEBOOK.cells[0].source and NOTEBOOK.cells[-1].source.startswith("## The answer")
+    assert "**Question.**" in NOTEBOOK.cells[0].source and NOTEBOOK.cells[-1].source.startswith("## The answer")
     for cell in NOTEBOOK.cells:
         folded = "hide-input" in cell.metadata.get("tags", [])
         assert cell.cell_type != "code" or folded or (len(lines := cell.source.splitlines()) <= 12 and max(map(len, lines)) <= 125), cell.source
