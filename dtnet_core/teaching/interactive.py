@@ -5,6 +5,7 @@ Both need a running kernel; the notebooks show a still figure of the same beside
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 
@@ -30,20 +31,28 @@ def turning_crystal(structure: Structure, tensor: np.ndarray):
     Returns
     -------
     ipywidgets.VBox
+        The picture is an image, not an output area: the messages between an output area and a client that runs a notebook without a page can
+        end in both waiting.
     """
     import ipywidgets
-    from IPython.display import display
 
     angle = ipywidgets.IntSlider(40, 0, 180, 5, description="turn (°)", continuous_update=False)
     axis = ipywidgets.ToggleButtons(options=["x", "y", "z"], description="about")
     size = float(np.abs(np.linalg.eigvalsh(tensor)).max())
 
-    def draw(angle: int, axis: str) -> None:
-        rotation = rotation_about(axis, angle)
-        title = f"turned by {angle}° about {axis}"
-        display(figures.crystal_and_surface(turned(structure, rotation), rotation @ tensor @ rotation.T, title, size))
+    picture = ipywidgets.Image(format="png")
 
-    return ipywidgets.VBox([ipywidgets.HBox([angle, axis]), ipywidgets.interactive_output(draw, {"angle": angle, "axis": axis})])
+    def draw(_=None) -> None:
+        rotation = rotation_about(axis.value, angle.value)
+        title = f"turned by {angle.value}° about {axis.value}"
+        drawn = figures.crystal_and_surface(turned(structure, rotation), rotation @ tensor @ rotation.T, title, size)
+        drawn.savefig(content := io.BytesIO(), format="png")
+        picture.value = content.getvalue()
+
+    for control in (angle, axis):
+        control.observe(draw, "value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([angle, axis]), picture])
 
 
 def rotation_about(axis: str, degrees: float | Sequence[float]) -> np.ndarray:
