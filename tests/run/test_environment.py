@@ -47,12 +47,15 @@ def test_conda_and_docker_give_python_alone():
     assert "FROM python:3.11-slim" in lines and "RUN ./postBuild" in lines and lines.index("USER ${NB_USER}") < lines.index("RUN ./postBuild")
 
 
-@pytest.mark.parametrize(("index", "reached", "asked"), [
-    (None, True, ["https://download.pytorch.org/whl/cpu"]), (None, False, ["https://download.pytorch.org/whl/cpu", None]), ("", True, [None]), ("http://own/", True, ["http://own/"]),
+CPU = "https://download.pytorch.org/whl/cpu"
+
+
+@pytest.mark.parametrize(("index", "answers", "has_torch", "asked"), [
+    (None, True, True, [CPU]), (None, True, False, [CPU, None]), (None, False, True, [None]), ("", True, True, [None]), ("http://own/", True, True, ["http://own/"]),
 ])  # fmt: skip
-def test_torch_comes_first_and_without_cuda_where_it_can(index, reached, asked, lock, tmp_path):
-    log, python = tmp_path / "log", tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho "$@" >>{log}\ncase "$*" in *--index-url*) exit {int(not reached)};; esac\n')
+def test_torch_comes_first_and_without_cuda_where_it_can(index, answers, has_torch, asked, lock, tmp_path):
+    log, python = tmp_path / "log", tmp_path / "python"  # a Python that only tells what it was asked
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {int(not answers)}\necho "$@" >>{log}\ncase "$*" in *--index-url*) exit {int(not has_torch)};; esac\n')
     python.chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)} | ({} if index is None else {"TORCH_INDEX": index})
     subprocess.run([ROOT / "postBuild"], env=environment, cwd=tmp_path, check=True, capture_output=True)
