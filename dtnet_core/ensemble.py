@@ -23,11 +23,11 @@ from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .judge import unphysical
 from .members import encoders_of, known_elements, member_tensors, raw_spread
-from .physics.ionic import IonicPhysics, load_physics
+from .physics.ionic import IonicPhysics, load_physics, mend_all
 from .potentials.store import compute_features
 from .principal import Principal, principal
 from .reach import FEATURES as REACH_FEATURES
-from .reach import Reach, load_reach
+from .reach import Reach, invariants_of, load_reach
 from .readout import DTNet as Network
 from .standing import stand
 
@@ -144,14 +144,11 @@ class Ensemble:
         everything, unbounded = self.opinions(found, len(crystals))
         apart, guess = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool)
         said: list[tuple[str, ...]] = [()] * len(crystals)
-        if self.physics is not None and crystals:
+        if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
             mine = found[self.physics.charges.features]
             modes = self.physics.modes(crystals, mine, cache_dir, progress)
-            everything, unbounded, apart = self.physics.mend_all(everything, unbounded, mine, modes)
-            if self.target == "electronic":
-                apart = np.zeros(len(crystals))
-            else:
-                guess, said = modes.doubtful, modes.words()
+            everything, unbounded, apart = mend_all(self.physics.companion, everything, unbounded, invariants_of(mine), modes)
+            guess, said = modes.doubtful, modes.words()
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
@@ -224,7 +221,7 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     found = [load_network(path) for path in sorted(networks.glob("*.safetensors"))]
     if [metadata["features"] for _, metadata in found] != about["members"]:
         raise ValueError(f"{networks}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
-    physics = load_physics(root / variant, root, about["potential"]) if "potential" in about else None
+    physics = load_physics(root / variant, root, about["networks"]) if "networks" in about else None
     return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)), physics)
 
 

@@ -1,7 +1,7 @@
 """What a sum over modes leaves open, learned: a support vector machine on a crystal's features and the numbers of its modes.
 
 The sum over modes errs where charges or soft modes do, and how much is a matter of the kind of crystal. The machine learns the logarithm of the
-ratio between the true ionic constant and the sum, from pooled features of the potential and `modes.mode_numbers`.
+ratio between the true ionic constant and the sum, from pooled features of the potential and `modes.PolarModes.numbers`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Companion:
     components : np.ndarray, [D, P]
         From pooled features to principal components, in units of the first one's deviation.
     number_mean, number_scale : np.ndarray, [7]
-        Of `modes.mode_numbers`.
+        Of `modes.PolarModes.numbers`.
     vectors : np.ndarray, [S, P + 7]
         Support vectors.
     weights : np.ndarray, [S]

@@ -20,10 +20,10 @@ from ..metrics import scalar_constant
 from ..potentials.open_encoder import OpenEncoder
 from ..potentials.registry import load_encoder
 from ..potentials.store import compute_features
-from ..reach import invariants_of
-from .charges import ChargeModel, load_charges
+from .born import load_model
+from .charges import ChargeModel
 from .companion import DAMPING, SMALLEST, Companion, load_companion, log_of
-from .modes import DAMPINGS, mode_numbers, mode_shares, mode_sum, unstable_share
+from .modes import DAMPINGS, polar_modes
 from .store import stored_force_constants
 
 SHARE = 0.8
@@ -34,7 +34,7 @@ WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has 
 UNSTABLE = "a vibration that carries charge is unstable for the potential: the crystal may distort, and its ionic part is a guess"
 UNSTABLE_SHARE = 0.01
 """Share of the squared charge in unstable modes from which on `UNSTABLE` is said."""
-COMPANION, CHARGES = "companion.safetensors", "charges"
+COMPANION = "companion.safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Modes:
     Attributes
     ----------
     numbers : np.ndarray, [B, 7]
-        Of `modes.mode_numbers`.
+        Of `modes.PolarModes.numbers`.
     sums : np.ndarray, [B, 3, 3]
-        Of `modes.mode_sum` with damping `companion.DAMPING`, in the frames of the structures.
+        Of `modes.PolarModes.sum` with damping `companion.DAMPING`, in the frames of the structures.
     unstable : np.ndarray, [B]
-        Share of the squared charge that unstable modes carry, `modes.unstable_share`; 0 where it is not known.
+        Share of the squared charge that unstable modes carry, `modes.PolarModes.unstable`; 0 where it is not known.
     """
 
     numbers: np.ndarray
@@ -76,7 +76,8 @@ def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarra
     unstable = np.zeros(len(constants))
     for i, (k, z, volume) in enumerate(zip(constants, charges, volumes, strict=True)):
         if k is not None:
-            numbers[i], sums[i], unstable[i] = mode_numbers(k, z, volume), mode_sum(k, z, volume, DAMPING), unstable_share(k, z)
+            found = polar_modes(k, z, volume)
+            numbers[i], sums[i], unstable[i] = found.numbers(), found.sum(DAMPING), found.unstable()
     return Modes(numbers, sums, unstable)
 
 
@@ -154,23 +155,27 @@ class IonicPhysics:
         return modes_of(constants, charges, [c.volume for c in cells])
 
     def strongest(self, structure: Structure, number: int = 3, cache_dir: str | Path | None = None) -> list[dict[str, float]]:
-        """The first of `modes.mode_shares` of a crystal's primitive cell."""
+        """The first of `modes.PolarModes.shares` of a crystal's primitive cell."""
         cell = primitive_structure(structure)
         (k,) = stored_force_constants(self.encoder, [cell], cache_dir, False)
         ((charges, _),) = self.charges.predict(compute_features(self.charges.features, [cell], False, cache_dir, False))
-        return mode_shares(k, charges, DAMPING)[:number]
-
-    def mend_all(self, bounded: np.ndarray, unbounded: np.ndarray, features: Sequence[Features], modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B]."""
-        known = np.flatnonzero(modes.known)
-        companion = np.zeros(bounded.shape[1])
-        if len(known):
-            companion[known] = self.companion.log_constant(invariants_of([features[i] for i in known]), modes.numbers[known])
-        ionic, apart = mend(bounded[:, :, 1], companion, modes)
-        raw = np.where(modes.known[:, None, None], ionic, unbounded[:, :, 1])
-        return *(with_total(np.stack([x[:, :, 0], y], 2)) for x, y in ((bounded, ionic), (unbounded, raw))), apart
+        return polar_modes(k, charges, cell.volume).shares(DAMPING)[:number]
 
 
-def load_physics(folder: str | Path, weights: str | Path, potential: str) -> IonicPhysics:
-    """What ships in a variant's `folder`, with the charges of a potential in the folder `weights`."""
-    return IonicPhysics(load_charges(Path(weights) / CHARGES / f"{potential}.safetensors"), load_companion(Path(folder) / COMPANION))
+def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, pooled: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B].
+
+    `pooled` [B, D] are the crystals' pooled features (`reach.invariants_of`).
+    """
+    known, logs = modes.known, np.zeros(len(pooled))
+    if known.any():
+        logs[known] = companion.log_constant(pooled[known], modes.numbers[known])
+    ionic, apart = mend(bounded[:, :, 1], logs, modes)
+    raw = np.where(known[:, None, None], ionic, unbounded[:, :, 1])
+    mended, opinions = (with_total(np.stack([x[:, :, 0], y], 2)) for x, y in ((bounded, ionic), (unbounded, raw)))
+    return mended, opinions, apart
+
+
+def load_physics(folder: str | Path, weights: str | Path, networks: str) -> IonicPhysics:
+    """What ships in a variant's `folder`, with the charges that go with the variant `networks` in the folder `weights`."""
+    return IonicPhysics(load_model(networks, weights), load_companion(Path(folder) / COMPANION))

@@ -9,19 +9,85 @@ All numbers here are of the form Z^T f(K) Z: they do not depend on the choice of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import constants
 
 PER_VOLUME = constants.e / constants.epsilon_0 * 1e10
 """e^2 / eps_0 in eV angstrom."""
 DAMPINGS = (0.05, 0.15, 0.3, 0.6, 1.2)
-"""In eV/angstrom^2: what `mode_numbers` adds to eigenvalues."""
+"""In eV/angstrom^2: what `PolarModes.numbers` adds to eigenvalues."""
 SOFT = 0.5
 """Eigenvalue in eV/angstrom^2 below which a mode is called soft."""
 
 
-def mode_sum(k: np.ndarray, charges: np.ndarray, volume: float, damping: float = 0.05) -> np.ndarray:
-    """Ionic part of the dielectric tensor.
+@dataclass(frozen=True)
+class PolarModes:
+    """Modes of a crystal and their charges; `polar_modes` finds them.
+
+    Attributes
+    ----------
+    values : np.ndarray, [3N]
+        Eigenvalues of the force constants in eV/angstrom^2.
+    charges : np.ndarray, [3N, 3]
+        Of the modes, in e.
+    volume : float
+        Of the cell in cubic angstrom.
+    """
+
+    values: np.ndarray
+    charges: np.ndarray
+    volume: float
+
+    def sum(self, damping: float = 0.05) -> np.ndarray:
+        """Ionic part of the dielectric tensor [3, 3]: dimensionless, symmetric, no eigenvalue below 0.
+
+        With a `damping` in eV/angstrom^2, 1/w becomes 1/sqrt(w^2 + damping^2), so that soft modes stay finite; unstable ones (w < 0) count as w = 0.
+        """
+        return PER_VOLUME / self.volume * (self.charges.T * self._weights(damping)) @ self.charges
+
+    def numbers(self) -> np.ndarray:
+        """What a learner is told of the modes, [len(DAMPINGS) + 2].
+
+        Logarithms of the mean diagonal element of `sum` at each of `DAMPINGS`; logarithm of the squared charge per volume, in the same units; and the
+        share of the squared charge that soft modes (below `SOFT`, unstable ones included) carry.
+        """
+        sums = [np.trace(self.sum(d)) / 3 for d in DAMPINGS]
+        total = max(float(self._squared.sum()), 1e-9)
+        return np.array([*np.log(np.maximum(sums, 1e-6)), np.log(PER_VOLUME / self.volume * total / 3), self._share_below(SOFT)])
+
+    def unstable(self, least: float = -0.01) -> float:
+        """Share of the squared charge in modes with eigenvalues below `least` in eV/angstrom^2: the potential has the crystal distort along them."""
+        return self._share_below(least)
+
+    def shares(self, damping: float, together: float = 1e-3) -> list[dict[str, float]]:
+        """The modes, the one with the largest share of the trace of `sum` first.
+
+        Returns
+        -------
+        list of dict
+            `eigenvalue` in eV/angstrom^2, `degenerate` (how many modes within `together` of it), `charge` of each in e, `share` of the trace of all of them.
+        """
+        parts = self._squared * self._weights(damping)
+        groups = np.split(np.arange(len(self.values)), np.flatnonzero(np.diff(self.values) > together) + 1)
+        found = [{"eigenvalue": float(self.values[g].mean()), "degenerate": len(g), "charge": float(np.sqrt(self._squared[g].mean())),
+                  "share": float(parts[g].sum() / max(parts.sum(), 1e-12))} for g in groups]  # fmt: skip
+        return sorted(found, key=lambda one: -one["share"])
+
+    @property
+    def _squared(self) -> np.ndarray:
+        return np.square(self.charges).sum(1)  # [3N]
+
+    def _weights(self, damping: float) -> np.ndarray:
+        return 1 / np.sqrt(np.maximum(self.values, 0) ** 2 + damping**2)  # [3N]
+
+    def _share_below(self, value: float) -> float:
+        return float(self._squared[self.values < value].sum() / max(self._squared.sum(), 1e-9))
+
+
+def polar_modes(k: np.ndarray, charges: np.ndarray, volume: float) -> PolarModes:
+    """Modes of a crystal.
 
     Parameters
     ----------
@@ -31,68 +97,6 @@ def mode_sum(k: np.ndarray, charges: np.ndarray, volume: float, damping: float =
         Born charges in e: polarisation (last axis) by displacement, without a net charge.
     volume : float
         Of the cell in cubic angstrom.
-    damping : float
-        In eV/angstrom^2: 1/w becomes 1/sqrt(w^2 + damping^2), so that soft modes stay finite; unstable ones (w < 0) count as w = 0.
-
-    Returns
-    -------
-    np.ndarray, [3, 3]
-        Dimensionless, symmetric, no eigenvalue below 0.
     """
-    values, polar = polar_modes(k, charges)
-    return _sum(values, polar, volume, damping)
-
-
-def polar_modes(k: np.ndarray, charges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues [3N] of the force constants in eV/angstrom^2 and the charges [3N, 3] of their modes in e."""
     values, vectors = np.linalg.eigh(k)
-    return values, vectors.T @ np.asarray(charges, float).reshape(-1, 3)
-
-
-def unstable_share(k: np.ndarray, charges: np.ndarray, least: float = -0.01) -> float:
-    """Share of the squared charge in modes with eigenvalues below `least` in eV/angstrom^2: the potential has the crystal distort along them."""
-    values, polar = polar_modes(k, charges)
-    squared = (polar**2).sum(1)
-    return float(squared[values < least].sum() / max(squared.sum(), 1e-9))
-
-
-def mode_shares(k: np.ndarray, charges: np.ndarray, damping: float, together: float = 1e-3) -> list[dict[str, float]]:
-    """The polar modes, the one with the largest share of `mode_sum`'s trace first.
-
-    Returns
-    -------
-    list of dict
-        `eigenvalue` in eV/angstrom^2, `degenerate` (how many modes within `together` of it), `charge` of each in e, `share` of the trace of all of them.
-    """
-    values, polar = polar_modes(k, charges)
-    squared = (polar**2).sum(1)
-    parts = squared / np.sqrt(np.maximum(values, 0) ** 2 + damping**2)
-    groups = np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > together) + 1)
-    found = [{"eigenvalue": values[g].mean(), "degenerate": len(g), "charge": np.sqrt(squared[g].mean()), "share": parts[g].sum() / max(parts.sum(), 1e-12)} for g in groups]
-    return sorted(({k: float(v) if k != "degenerate" else int(v) for k, v in one.items()} for one in found), key=lambda one: -one["share"])
-
-
-def _sum(values: np.ndarray, polar: np.ndarray, volume: float, damping: float) -> np.ndarray:
-    weights = 1 / np.sqrt(np.maximum(values, 0) ** 2 + damping**2)
-    return PER_VOLUME / volume * (polar.T * weights) @ polar
-
-
-def mode_numbers(k: np.ndarray, charges: np.ndarray, volume: float) -> np.ndarray:
-    """What a learner is told of a crystal's modes.
-
-    Parameters
-    ----------
-    k, charges, volume
-        As of `mode_sum`.
-
-    Returns
-    -------
-    np.ndarray, [len(DAMPINGS) + 2]
-        Logarithms of the mean diagonal element of `mode_sum` at each of `DAMPINGS`; logarithm of the squared charge per volume, in the same units; and the
-        share of the squared charge that soft modes (below `SOFT`, unstable ones included) carry.
-    """
-    values, polar = polar_modes(k, charges)
-    sums = [np.trace(_sum(values, polar, volume, d)) / 3 for d in DAMPINGS]
-    squared = (polar**2).sum(1)  # [3N]
-    total = max(float(squared.sum()), 1e-9)
-    return np.array([*np.log(np.maximum(sums, 1e-6)), np.log(PER_VOLUME / volume * total / 3), squared[values < SOFT].sum() / total])
+    return PolarModes(values, vectors.T @ np.asarray(charges, float).reshape(-1, 3), volume)

@@ -38,7 +38,7 @@ def modes_table(runs: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def strongest_modes(modes: Sequence[Mapping]) -> pd.DataFrame:
-    """A crystal's strongest vibrations, of `physics.modes.mode_shares`, in words."""
+    """A crystal's strongest vibrations, of `physics.modes.PolarModes.shares`, in words."""
     return pd.DataFrame([{"eigenvalue (eV/Å²)": m["eigenvalue"], "vibrations": m["degenerate"], "charge of each (e)": m["charge"], "share of the ionic part (%)": 100 * m["share"]} for m in modes])
 
 

@@ -21,11 +21,11 @@ from ..crystals.record import TARGETS
 from ..crystals.structures import crystal_systems
 from ..data.loading import load_clean
 from ..ensemble import COVERAGES, KNOWN
-from ..members import with_total
 from ..metrics import mae_ten, scalar_constant
+from ..physics.born import FEATURES as CHARGE_FEATURES
 from ..physics.companion import Companion, fit_companion
 from ..physics.force_constants import effort
-from ..physics.ionic import COMPANION, SHARE, Modes, mend, modes_of
+from ..physics.ionic import COMPANION, SHARE, Modes, mend_all, modes_of
 from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
@@ -40,8 +40,9 @@ from .scores import test_scores
 from .sets import pooled_invariants
 from .ship import SHIPPED_SEED
 
-NETWORKS, POTENTIAL = "best", "nequix-oam-1-pft"
-FEATURES = f"{POTENTIAL}:0-4"
+NETWORKS = "best"
+FEATURES = CHARGE_FEATURES[NETWORKS]
+POTENTIAL = FEATURES.partition(":")[0]
 MODEL = "DTNet-joint with modes"
 SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
 """A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes a third of its sum over modes, or more."""
@@ -70,12 +71,8 @@ class Known:
 
     def mended(self, companion: Companion, members: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Electronic, ionic and total tensors [M, b, 3, 3, 3] of crystals, mended, and `apart` [b]."""
-        modes = Modes(self.modes.numbers[rows], self.modes.sums[rows])
-        logs, known = np.zeros(len(rows)), modes.known
-        if known.any():
-            logs[known] = companion.log_constant(self.pooled[rows][known], modes.numbers[known])
-        ionic, apart = mend(members[:, :, 1], logs, modes)
-        return with_total(np.stack([members[:, :, 0], ionic], 2)), apart
+        mended, _, apart = mend_all(companion, members, members, self.pooled[rows], Modes(self.modes.numbers[rows], self.modes.sums[rows]))
+        return mended, apart
 
 
 def benchmark_modes(task: Task, cache_dir: str | Path | None = None, progress: bool = True) -> Known:
@@ -187,7 +184,7 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
         members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])
         found["principal"] = fit_principal(members, members, truth, wider["val"])
         about["targets"][target] = found
-    write_json(folder / "physics" / "calibration.json", {**about, "networks": NETWORKS, "potential": POTENTIAL})
+    write_json(folder / "physics" / "calibration.json", {**about, "networks": NETWORKS})
     if results is not None:
         record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": "dtnet train physics --ship", **provenance()}
         write_json(Path(results).with_name("physics_intervals.json"), plain(record))
