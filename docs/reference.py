@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 API, PACKAGE = ROOT / "docs/api", ROOT / "dtnet_core"
-CORE = ("encoder", "features", "readout", "layers", "links", "metrics", "ensemble", "members", "principal", "reach", "standing", "judge", "checkpoint")
+CORE = ("encoder", "features", "readout", "layers", "links", "metrics", "ensemble", "members", "checkpoint")
 """In the order in which they are read; others come after them."""
-FOLDERS = ("crystals", "potentials", "physics", "data", "training", "baselines", "matbench", "screening", "dfpt", "domain", "report", "run", "teaching", "base")
+FOLDERS = ("crystals", "potentials", "physics", "trust", "data", "training", "baselines", "matbench", "screening", "dfpt", "domain", "report", "run", "teaching", "base")
 _EXCLUDED = {"dtnet_core.report.figures.describe": "set"}
 """Members that a module has from another library, whose text is no concern of this one."""
 

@@ -21,18 +21,18 @@ from .crystals.given import as_structures
 from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
-from .judge import unphysical
 from .members import encoders_of, known_elements, member_tensors, raw_spread
 from .physics.ionic import IonicPhysics, load_physics, mend_all
 from .potentials.store import compute_features
-from .principal import Principal, principal
-from .reach import FEATURES as REACH_FEATURES
-from .reach import Reach, invariants_of, load_reach
 from .readout import DTNet as Network
-from .standing import stand
+from .trust.judge import unphysical
+from .trust.principal import Principal, principal
+from .trust.reach import FEATURES as REACH_FEATURES
+from .trust.reach import Reach, invariants_of, load_reach
+from .trust.standing import stand
 
 KNOWN = "known.safetensors"
-"""File of a weights folder with what all variants learned from, `reach.Reach`."""
+"""File of a weights folder with what all variants learned from, `trust.reach.Reach`."""
 _BATCH = 64  # crystals
 COVERAGES = (0.68, 0.90)
 """Share of crystals in the two intervals of a `Prediction`."""
@@ -53,13 +53,13 @@ class Prediction:
     members : np.ndarray, [M, B, 3, 3]
         Of each network.
     flags : tuple of B str
-        "" for an answer without known doubt, or the reason in words. An answer that no crystal can give (`judge.unphysical`) is refused:
+        "" for an answer without known doubt, or the reason in words. An answer that no crystal can give (`trust.judge.unphysical`) is refused:
         its numbers are NaN. One for an unusual crystal (`crystals.plausible.doubtful`) keeps them.
     in_domain : np.ndarray, [B] bool
         Whether the crystal is like those that the networks learned from: `distance` within the limit, and no network so far off that only
         its bound keeps the electronic constant above 1; with modes, no unstable one that carries charge (not for electronic tensors). Outside, tensors are guesses.
     distance : np.ndarray, [B]
-        Of `reach.Reach`: 1 is what training crystals have among themselves.
+        Of `trust.reach.Reach`: 1 is what training crystals have among themselves.
     nearest : tuple of B tuples of (id, formula)
         The nearest training crystals, nearest first.
     warnings : tuple of B tuples of str
@@ -100,7 +100,7 @@ class Ensemble:
     calibration : dict
         `base` and the factors of the intervals, see `training.calibration.calibrate`; `growth`, the power of the distance with
         which they grow, see `domain.record`; `principal`, the same for eigenvalues and axes, see `training.principal`.
-    reach : reach.Reach, optional
+    reach : trust.reach.Reach, optional
         The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
     physics : physics.ionic.IonicPhysics, optional
         Mends the ionic tensors by the crystals' modes.

@@ -11,9 +11,9 @@ from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from ..members import raw_spread, with_total
 from ..metrics import mae_ten, scalar_constant
-from ..reach import Reach, fit_reach, growth
 from ..training.calibration import calibrate
 from ..training.joint import Task
+from ..trust.reach import Reach, fit_reach, growth
 
 POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
 FLOORS = {"electronic": 1.0, "ionic": 0.0, "total": 1.0}

@@ -18,11 +18,11 @@ from ..base.results import plain, provenance, write_json
 from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES, KNOWN, load_ensemble
 from ..metrics import scalar_constant
-from ..reach import FEATURES, Reach
 from ..training.calibration import narrowed
 from ..training.joint import Task, load_task
 from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
+from ..trust.reach import FEATURES, Reach
 from .benchmark import RECIPES, SMALL, Fold, answers, file_of, folds, rows_of_labels
 from .intervals import covered, judge_fold, reach_of, smallest_power, truth_of
 
@@ -53,7 +53,7 @@ def kind_scores(fold: Fold, judged: Mapping, rows: np.ndarray, powers: Mapping[s
 
 def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None = None, weights: str | Path | None = None,
                data_dir: str | Path | None = None, cache_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
-    """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `reach.Reach` beside the weights.
+    """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `trust.reach.Reach` beside the weights.
 
     The power with which intervals grow is fitted, for the figures of a fold, on all other folds; what ships is fitted on all.
     """

@@ -54,7 +54,7 @@ class Companion:
     intercept: float
 
     def log_constant(self, pooled: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Logarithm of the ionic constant [B] of crystals with pooled features [B, D] (`reach.invariants_of`) and numbers of modes [B, 7]."""
+        """Logarithm of the ionic constant [B] of crystals with pooled features [B, D] (`trust.reach.invariants_of`) and numbers of modes [B, 7]."""
         x = self.inputs(pooled, numbers)
         squared = (x**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * x @ self.vectors.T
         return np.exp(-MACHINE["gamma"] * np.maximum(squared, 0)) @ self.weights + self.intercept + numbers[:, DAMPINGS.index(DAMPING)]

@@ -165,7 +165,7 @@ class IonicPhysics:
 def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, pooled: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B].
 
-    `pooled` [B, D] are the crystals' pooled features (`reach.invariants_of`).
+    `pooled` [B, D] are the crystals' pooled features (`trust.reach.invariants_of`).
     """
     known, logs = modes.known, np.zeros(len(pooled))
     if known.any():

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..base.files import write_atomic
 from ..crystals.record import TARGETS
-from ..standing import COLUMNS
+from ..trust.standing import COLUMNS
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 _NUMBERS = ([f"eps_{t}_{c}" for t in TARGETS for c in COMPONENTS] + [f"eps_{t}_{s}" for t in TARGETS for s in ("mean", "std")]

@@ -23,7 +23,7 @@ from ..ensemble import COVERAGES, Ensemble, load_ensemble
 from ..members import encoders_of
 from ..metrics import scalar_constant
 from ..potentials.registry import spell_features
-from ..standing import COLUMNS
+from ..trust.standing import COLUMNS
 from .labelled import with_gaps
 from .parts import COMPONENTS, read_parts
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations
@@ -63,7 +63,7 @@ def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration
     -------
     DataFrame
         formula, n_atoms, gap_ev, eps_electronic, eps_ionic, eps (scalars, Eq. 2), eps_68 (half width of the calibrated 68 %
-        interval of eps), value, deviation (over the networks), score (Eq. 28), and `standing.COLUMNS`, None where the predictions are
+        interval of eps), value, deviation (over the networks), score (Eq. 28), and `trust.standing.COLUMNS`, None where the predictions are
         from before these were kept; by id. Values of a failed prediction are NaN.
     """
     gaps, anisotropic = gaps_of(records), task == "anisotropy"

@@ -23,13 +23,13 @@ from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
 from ..ensemble import load_ensemble
-from ..judge import unphysical
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..potentials.registry import load_encoder, parse_features
-from ..reach import FEATURES as REACH_FEATURES
-from ..reach import Reach
-from ..standing import stand
+from ..trust.judge import unphysical
+from ..trust.reach import FEATURES as REACH_FEATURES
+from ..trust.reach import Reach
+from ..trust.standing import stand
 from .parts import COMPONENTS, Parts
 
 ATOMS_PER_BATCH = 1_000
@@ -52,7 +52,7 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
     Returns
     -------
     list of (np.ndarray, dict)
-        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `standing.Standing.row`.
+        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `trust.standing.Standing.row`.
     """
     answers, batch, size = [], [], 0
     for position, structure in enumerate(structures):
@@ -135,7 +135,7 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
         components of each tensor, mean and sample deviation over the networks of its scalar (Eq. 2) and of the total
         tensor's anisotropy ratio, flag (why the crystal is unusual, see `crystals.plausible.doubtful`), in_domain, distance, nearest
         (ids and formulas) and warnings as in `ensemble.Prediction`, and error (null where there is
-        none; also for an answer that no crystal can give, see `judge.unphysical`). Parts of an older version lack some columns:
+        none; also for an answer that no crystal can give, see `trust.judge.unphysical`). Parts of an older version lack some columns:
         `read_parts` reads these, too.
     ensemble : Ensemble, optional
         Anything with `networks`, the `features` of each and `reach`; default: the one of `variant` that ships with the kit.

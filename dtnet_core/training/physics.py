@@ -30,8 +30,8 @@ from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
 from ..potentials.store import compute_features
-from ..reach import FEATURES as REACH_FEATURES
-from ..reach import Reach, invariants_of, load_reach
+from ..trust.reach import FEATURES as REACH_FEATURES
+from ..trust.reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
 from .joint import RECIPES, Task, fit_member, load_task, predict_members

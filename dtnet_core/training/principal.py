@@ -16,7 +16,7 @@ from ..data.loading import data_sha256, load_records, resolve_data_dir
 from ..ensemble import COVERAGES, Ensemble, at_hand, load_ensemble
 from ..members import encoders_of
 from ..potentials.store import compute_features
-from ..principal import (
+from ..trust.principal import (
     FIXED,
     UNDETERMINED,
     Principal,
@@ -28,8 +28,8 @@ from ..principal import (
     principal,
     spread,
 )
-from ..reach import FEATURES as REACH_FEATURES
-from ..reach import invariants_of
+from ..trust.reach import FEATURES as REACH_FEATURES
+from ..trust.reach import invariants_of
 from .calibration import best_base, conformal
 from .ship import SHIPPED_SEED
 
@@ -39,7 +39,7 @@ _UNIT = {"0.68": 1.0, "0.9": 1.0, "gap": 1.0, "alike": 0.0, "angle": 1.0}
 
 
 def fit(members: np.ndarray, unbounded: np.ndarray, truth: np.ndarray, wider: np.ndarray | float = 1.0) -> dict[str, float]:
-    """`calibration` of `principal.principal`, on crystals that no network was trained on.
+    """`calibration` of `trust.principal.principal`, on crystals that no network was trained on.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def fit(members: np.ndarray, unbounded: np.ndarray, truth: np.ndarray, wider: np
     dict
         `base`, of the largest Laplace likelihood of the errors of all eigenvalues; "0.68" and "0.9", quantiles (`calibration.conformal`) of the errors over the
         spread; `gap`, the 68 % quantile of the errors of differences of eigenvalues that symmetry does not make equal; of axes that are told apart and not
-        fixed by symmetry: `alike` in degrees, as `base`, and `angle`, the 68 % quantile of the angle to the true axis over `principal.axis_spread`.
+        fixed by symmetry: `alike` in degrees, as `base`, and `angle`, the 68 % quantile of the angle to the true axis over `trust.principal.axis_spread`.
     """
     true = decompose(truth)[0]
     far = np.abs(decompose(members.mean(0))[0] - true)  # [B, 3]

@@ -19,7 +19,6 @@ from pyarrow import parquet
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from dtnet_core import reach as reach_module
 from dtnet_core.base import cluster, files
 from dtnet_core.base.files import DataFileError, InUseError, locked
 from dtnet_core.crystals import cif, json_source
@@ -32,12 +31,13 @@ from dtnet_core.ensemble import Ensemble
 from dtnet_core.metrics import anisotropy_ratio
 from dtnet_core.potentials.registry import load_encoder, parse_features
 from dtnet_core.potentials.store import compute_features
-from dtnet_core.reach import fit_reach, invariants_of
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.screening import streaming
 from dtnet_core.screening.parts import read_parts
 from dtnet_core.screening.streaming import predict_stream
-from dtnet_core.standing import COLUMNS
+from dtnet_core.trust import reach as reach_module
+from dtnet_core.trust.reach import fit_reach, invariants_of
+from dtnet_core.trust.standing import COLUMNS
 from tests.command import dtnet
 from tests.conftest import CRYSTALS
 

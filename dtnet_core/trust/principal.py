@@ -89,7 +89,7 @@ def principal(members: np.ndarray, unbounded: np.ndarray, calibration: Mapping[s
         `base`; "0.68" and "0.9", factors of the intervals; `gap` and `angle`, those of differences and of angles; `alike`, of
         `axis_spread`. See `training.principal`.
     wider : np.ndarray, [B], or float
-        Factor by which intervals are wider, see `reach.Reach.wider`.
+        Factor by which intervals are wider, see `trust.reach.Reach.wider`.
     """
     values, axes = decompose(members.mean(0))
     if calibration is None:

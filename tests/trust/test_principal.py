@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from dtnet_core.crystals.record import TARGETS
 from dtnet_core.ensemble import load_ensemble
-from dtnet_core.principal import UNDETERMINED, between, decompose, disagreement, principal
 from dtnet_core.training import principal as module
 from dtnet_core.training.principal import fit, scores
+from dtnet_core.trust.principal import UNDETERMINED, between, decompose, disagreement, principal
 
 from .conftest import CRYSTALS, random_rotation, turn
 

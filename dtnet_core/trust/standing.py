@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core import Structure
 
-from .features import Features
+from ..features import Features
 from .judge import below_empty_space
 from .reach import Reach, invariants_of
 
@@ -53,7 +53,7 @@ def stand(reach: Reach | None, crystals: Sequence[Structure], features: Sequence
         Without, distances are NaN and every crystal is in the domain that no network takes below empty space.
     crystals : sequence of B pymatgen Structure
     features : sequence of B Features
-        Of `reach.FEATURES`; not looked at without `reach`.
+        Of `trust.reach.FEATURES`; not looked at without `reach`.
     unbounded : np.ndarray, [M, B, 3, 3, 3]
         Electronic, ionic and total tensor by each network, before its link.
     flags : sequence of B str

@@ -18,9 +18,9 @@ from pymatgen.core import Composition, Structure
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from .base.files import write_atomic
-from .features import Features, concatenate_crystals
-from .layers import pooled
+from ..base.files import write_atomic
+from ..features import Features, concatenate_crystals
+from ..layers import pooled
 
 FEATURES = "7net-0:0-5"
 """Encoder and layers; every shipped variant takes them anyway."""

@@ -9,9 +9,9 @@ import torch
 from dtnet_core.crystals.structures import InvalidStructureError
 from dtnet_core.domain.known import known_crystals
 from dtnet_core.ensemble import Ensemble
-from dtnet_core.judge import unphysical
 from dtnet_core.members import with_total
 from dtnet_core.screening.streaming import _columns
+from dtnet_core.trust.judge import unphysical
 
 from .conftest import CRYSTALS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .metrics import scalar_constant
+from ..metrics import scalar_constant
 
 TRAINED = 100.0
 """Largest element of a tensor that the networks are trained on (the paper's window)."""
