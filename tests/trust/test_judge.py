@@ -13,7 +13,7 @@ from dtnet_core.members import with_total
 from dtnet_core.screening.streaming import _columns
 from dtnet_core.trust.judge import unphysical
 
-from .conftest import CRYSTALS
+from ..conftest import CRYSTALS
 
 
 def members(electronic=(3.0, 3.2, 2.9), ionic=(5.0, 5.5, 4.8)):

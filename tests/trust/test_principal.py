@@ -13,7 +13,7 @@ from dtnet_core.training import principal as module
 from dtnet_core.training.principal import fit, scores
 from dtnet_core.trust.principal import UNDETERMINED, between, decompose, disagreement, principal
 
-from .conftest import CRYSTALS, random_rotation, turn
+from ..conftest import CRYSTALS, random_rotation, turn
 
 FACTORS = {"base": 0.1, "0.68": 2.0, "0.9": 4.0, "gap": 1.0, "alike": 4.0, "angle": 3.0}
 

@@ -11,7 +11,7 @@ from dtnet_core.ensemble import COVERAGES, load_ensemble
 from dtnet_core.potentials.store import compute_features
 from dtnet_core.trust.reach import FEATURES, NEIGHBOURS, Reach, fit_reach, invariants_of, load_reach
 
-from .conftest import CRYSTALS
+from ..conftest import CRYSTALS
 
 
 def flat(points, formulas=(), **about) -> Reach:
