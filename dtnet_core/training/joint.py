@@ -118,6 +118,10 @@ class Task:
         found = _stored("twins", self.records, cache_dir, lambda: near_twins(self.records, cache_dir, progress))
         return found.reshape(-1, 2)
 
+    def twinned(self, split: Mapping[str, np.ndarray], cache_dir: str | Path | None = None, progress: bool = False) -> np.ndarray:
+        """[b] bool: which test crystals of a split have a near twin that trains."""
+        return with_twin(split["test"], split["train"], self.twins(cache_dir, progress))
+
 
 def load_task(recipe: Recipe, profile: str = "full", data_dir: str | Path | None = None,
               cache_dir: str | Path | None = None, progress: bool = True) -> Task:  # fmt: skip
@@ -193,7 +197,7 @@ def predict_members(networks: Sequence[DTNet], recipe: Recipe, task: Task, rows:
 
 def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record", profile: str = "full",
               results: str | Path | None = None, cache_dir: str | Path | None = None,
-              data_dir: str | Path | None = None, progress: bool = True) -> list[dict]:  # fmt: skip
+              data_dir: str | Path | None = None, progress: bool = True, resume: bool = True) -> list[dict]:  # fmt: skip
     """Train and test the ensembles of a recipe, one a seed; finished ones are taken from the results file.
 
     Parameters
@@ -205,6 +209,8 @@ def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record",
     profile : {"mini", "full"}
     results : path, optional
         Results file: runs it holds are not repeated, new ones are added.
+    resume : bool
+        False: score again what the results file holds; networks whose checkpoints are on disk are not trained again.
 
     Returns
     -------
@@ -212,7 +218,7 @@ def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record",
         Three a seed (electronic, ionic, total), with the keys of a results record.
     """
     recipe = RECIPES[name]
-    done = finished_runs(results)
+    done = finished_runs(results, resume)
     keys = {seed: [tuple(_identity(recipe, t, split, seed, profile).values()) for t in (*PARTS, "total")] for seed in seeds}
     task, found = None, []
     for seed in seeds:
@@ -238,13 +244,13 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
     mean = each.mean(0)  # [b, 3, 3, 3]
     systems = crystal_systems([task.records[i].structure for i in rows])
     seconds = round(time.monotonic() - started, 1)
-    twin = with_twin(rows, split["train"], task.twins(cache_dir, progress))
+    twin = task.twinned(split, cache_dir, progress)
     runs = []
     for k, target in enumerate((*PARTS, "total")):
         runs.append(plain(
             _identity(recipe, target, kind, seed, profile)
             | test_scores(split, truth[:, k], mean[:, k], systems)
-            | {"n_near_twins": int(twin.sum()), "mae_ten_without_near_twins": mae_ten(truth[~twin, k], mean[~twin, k])}
+            | without_twins(twin, truth[:, k], mean[:, k])
             | {"members": list(recipe.members), "members_mae_ten": [mae_ten(truth[:, k], one[:, k]) for one in each],
                "best_epoch": [m.best_epoch for m in members], "validation_loss": [min(m.history["validation"]) for m in members],
                "parameters": sum(p.numel() for m in members for p in m.model.parameters()),
@@ -253,3 +259,8 @@ def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_d
                "wall_s": seconds, **provenance()}
         ))  # fmt: skip
     return runs
+
+
+def without_twins(twin: np.ndarray, truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
+    """How many test crystals have a near twin that trains, `twin` [b], and the error [b, 3, 3] of all others."""
+    return {"n_near_twins": int(twin.sum()), "mae_ten_without_near_twins": mae_ten(truth[~twin], said[~twin])}

@@ -133,9 +133,9 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
                  "settings": {"networks": NETWORKS, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
                  "command": f"dtnet train physics --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
-        systems = crystal_systems([task.records[i].structure for i in split["test"]])
+        systems, twin = crystal_systems([task.records[i].structure for i in split["test"]]), task.twinned(split, cache_dir, progress)
         for k in (1, 2):
-            run = plain(_identity(TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, known) | about)
+            run = plain(_identity(TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, known, twin) | about)
             found.append(run)
             if results is not None:
                 append_result(results, run)
@@ -151,14 +151,14 @@ def _identity(target: str, kind: str, seed: int) -> dict:
     return dict(zip(IDENTITY, (target, MODEL, *spell_features(RECIPES[NETWORKS].features), kind, seed, "full"), strict=True))
 
 
-def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Sequence[str], known: Known) -> dict:
+def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Sequence[str], known: Known, twin: np.ndarray) -> dict:
     plainly, mended, _, truth = said
     rows, true, before, after = split["test"], truth[:, k], plainly.mean(0)[:, k], mended.mean(0)[:, k]
     with_modes = known.modes.known[rows]
     sums = np.nan_to_num(known.modes.numbers[rows])
     soft = with_modes & (sums[:, DAMPINGS.index(SOFT_AT)] < sums[:, 0] + np.log(1 - SOFT_SHARE))
     both = {name: {"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}
-            for name, mask in (("with_modes", with_modes), ("soft", soft)) if mask.any()}  # fmt: skip
+            for name, mask in (("with_modes", with_modes), ("soft", soft), ("without_near_twins", ~twin)) if mask.any()}  # fmt: skip
     return {**test_scores(dict(split), true, after, systems), "without": test_scores(dict(split), true, before, systems), "kinds": both}
 
 

@@ -79,12 +79,13 @@ def joint(
     profile: Profile = "full",
     seeds: Seeds = None,
     results: Annotated[str, typer.Option(help="gets one record a target and seed")] = "data/results/tensors.json",
+    again: Again = False,
 ) -> None:
     """Train the ensembles that ship: electronic and ionic tensor together, on every kind of open label."""
     from ...training import joint as chapter
 
     for name in recipe or ["default"]:
-        for run in chapter.run_joint(name, _five(seeds), split, profile, results):
+        for run in chapter.run_joint(name, _five(seeds), split, profile, results, resume=not again):
             print(f"{name:8s} {run['target']:10s} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}", flush=True)
 
 
