@@ -23,13 +23,13 @@ from safetensors.numpy import save
 from scipy.linalg import cho_factor, cho_solve
 
 from ..base.files import write_atomic
+from ..base.projection import project, scaled, units
 from ..features import Features, from_mandel, to_mandel
 
 COMPONENTS = 256
 CHANNELS = 64
 NOISE = {"isotropic": 3e-4, "tensor": 1e-2}
 """Variances added to the diagonals of the two covariances, whose own diagonals are about 1."""
-_WIDEST = 10.0  # deviations; what is further off counts as that far
 _SMALL = 1e-3  # of the median size of the tensors of an atom: symmetry lets it have none
 _TRACELESS = np.linalg.svd(np.eye(6) - np.outer([1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0]) / 3)[0][:, :5]  # Mandel's notation
 
@@ -85,7 +85,7 @@ class ChargeModel:
 
     def place(self, invariant: np.ndarray) -> np.ndarray:
         """Points [N, P] of atoms with these invariants [N, D]."""
-        return np.clip((invariant - self.center) / self.scale, -_WIDEST, _WIDEST) @ self.components
+        return project(invariant, self.center, self.scale, self.components)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; points in half precision, in which they were fitted."""
@@ -147,11 +147,10 @@ def fit_charges(features: str, crystals: Sequence[Features], charges: Sequence[n
     invariant = np.concatenate([invariants(f)[k] for f, k in zip(crystals, kept, strict=True)])
     channels = np.concatenate([tensor_channels(f)[k] for f, k in zip(crystals, kept, strict=True)])  # [n, 6, Ct]
     known = np.concatenate([np.asarray(z, float)[k] for z, k in zip(charges, kept, strict=True)])  # [n, 3, 3]
-    center, spreads = invariant.mean(0), invariant.std(0)
-    scale = np.where(spreads > 1e-4 * np.median(spreads), spreads, np.inf)
-    scaled = np.clip((invariant - center) / scale, -_WIDEST, _WIDEST)
-    components = _principal(scaled.T @ scaled, COMPONENTS)
-    points = (scaled @ components).astype(np.float16).astype(float)
+    center, scale = units(invariant)
+    inner = scaled(invariant, center, scale)
+    components = _principal(inner.T @ inner, COMPONENTS)
+    points = (inner @ components).astype(np.float16).astype(float)
     some = points[:: max(1, len(points) // 500)]
     length = float(np.median(np.sqrt(np.square(some[:, None] - some).sum(-1))))
     kernel = matern(points, points, length)

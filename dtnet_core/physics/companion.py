@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from ..base.files import write_atomic
+from ..base.projection import fit_projection, project
 from .modes import DAMPINGS
 
 COMPONENTS = 64
@@ -24,7 +25,6 @@ DAMPING = 0.3
 SMALLEST = 0.05
 """Ionic constants below count as this in logarithms."""
 MACHINE = {"C": 5.0, "epsilon": 0.05, "gamma": 0.05}
-_WIDEST = 10.0  # deviations; what is further off counts as that far
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Companion:
 
     def inputs(self, pooled: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """[B, P + 7]."""
-        scaled = np.clip((pooled - self.center) / self.scale, -_WIDEST, _WIDEST)
-        return np.concatenate([scaled @ self.components, (numbers - self.number_mean) / self.number_scale], 1)
+        points = project(pooled, self.center, self.scale, self.components)
+        return np.concatenate([points, (numbers - self.number_mean) / self.number_scale], 1)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file in single precision."""
@@ -86,15 +86,10 @@ def log_of(constants: np.ndarray) -> np.ndarray:
 
 def fit_companion(pooled: np.ndarray, numbers: np.ndarray, constants: np.ndarray) -> Companion:
     """Fit the machine to crystals with pooled features [n, D], numbers of modes [n, 7] and known ionic constants [n]."""
-    from sklearn.decomposition import PCA
     from sklearn.svm import SVR
 
-    spread = pooled.std(0)
-    scale = np.where(spread > 1e-4 * np.median(spread), spread, np.inf)
-    center = pooled.mean(0)
-    scaled = np.clip((pooled - center) / scale, -_WIDEST, _WIDEST)
-    pca = PCA(min(COMPONENTS, *scaled.shape), random_state=0, svd_solver="randomized").fit(scaled)
-    components = pca.components_.T / np.sqrt(pca.explained_variance_[0])
+    center, scale, axes = fit_projection(pooled, COMPONENTS)
+    components = axes / project(pooled, center, scale, axes)[:, 0].std(ddof=1)
     empty = Companion(center, scale, components, numbers.mean(0), np.maximum(numbers.std(0), 1e-6), np.zeros((0, 0)), np.zeros(0), 0.0)
     machine = SVR(**MACHINE, cache_size=500).fit(empty.inputs(pooled, numbers), log_of(constants) - numbers[:, DAMPINGS.index(DAMPING)])
     return Companion(center, scale, components, empty.number_mean, empty.number_scale, machine.support_vectors_, machine.dual_coef_[0], float(machine.intercept_[0]))

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from ..base.files import write_atomic
+from ..base.projection import fit_projection, project
 from ..features import Features, concatenate_crystals
 from ..layers import pooled
 
@@ -26,7 +27,6 @@ FEATURES = "7net-0:0-5"
 """Encoder and layers; every shipped variant takes them anyway."""
 NEIGHBOURS = 5
 COMPONENTS = 64
-_WIDEST = 10.0  # deviations; what is further off counts as that far
 _BATCH = 64  # crystals
 
 
@@ -61,7 +61,7 @@ class Reach:
 
     def place(self, invariants: np.ndarray) -> np.ndarray:
         """Pooled features [B, D] -> points [B, P]."""
-        return np.clip((invariants - self.center) / self.scale, -_WIDEST, _WIDEST) @ self.components
+        return project(invariants, self.center, self.scale, self.components)
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distances [B], and rows of the nearest training crystals [B, NEIGHBOURS], nearest first."""
@@ -121,14 +121,8 @@ def fit_reach(invariants: np.ndarray, ids: Sequence[str], formulas: Sequence[str
     """The space of training crystals with pooled features [N, D]; at least `NEIGHBOURS` + 1 of them."""
     if len(invariants) <= NEIGHBOURS:
         raise ValueError(f"{len(invariants)} crystals; give at least {NEIGHBOURS + 1}")
-    from sklearn.decomposition import PCA
-
-    spread = invariants.std(0)
-    scale = np.where(spread > 1e-4 * np.median(spread), spread, np.inf)
-    center = invariants.mean(0)
-    scaled = np.clip((invariants - center) / scale, -_WIDEST, _WIDEST)
-    pca = PCA(min(COMPONENTS, *scaled.shape), random_state=0, svd_solver="randomized").fit(scaled)
-    found = Reach(center, scale, pca.components_.T, scaled @ pca.components_.T, tuple(ids), tuple(formulas))
+    center, scale, axes = fit_projection(invariants, COMPONENTS)
+    found = Reach(center, scale, axes, project(invariants, center, scale, axes), tuple(ids), tuple(formulas))
     some = found.points[:: max(1, len(invariants) // 1000)]
     away = [np.sort(np.sqrt(np.square(found.points - p).sum(1)))[1 : NEIGHBOURS + 1].mean() for p in some]
     return replace(found, unit=float(np.median(away)))
