@@ -141,19 +141,21 @@ class Ensemble:
         """
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
-        everything, unbounded = self.opinions(found, len(crystals))
-        apart, guess = np.zeros(len(crystals)), np.zeros(len(crystals), dtype=bool)
+        everything, unbounded, apart = self.opinions(found, len(crystals))
+        guess = np.zeros(len(crystals), dtype=bool)
         said: list[tuple[str, ...]] = [()] * len(crystals)
         if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
             mine = found[self.physics.charges.features]
             modes = self.physics.modes(crystals, mine, cache_dir, progress)
-            everything, unbounded, apart = mend_all(self.physics.companion, everything, unbounded, invariants_of(mine), modes)
+            everything, unbounded, from_modes = mend_all(self.physics.companion, everything, unbounded, invariants_of(mine), modes)
+            apart[modes.known, 1:] = from_modes[modes.known, None]
             guess, said = modes.doubtful, modes.words()
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
         _tell(flags, crystals)
         members, raw = (x[:, :, TARGETS.index(self.target)] for x in (everything, unbounded))
+        apart = apart[:, TARGETS.index(self.target)]
         kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
         spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"], apart[kept]) for x in (members, raw)))
         where = stand(self.reach, crystals, found.get(REACH_FEATURES, ()), unbounded, flags)
@@ -163,8 +165,8 @@ class Ensemble:
         axes = principal(members, raw, self.calibration.get("principal"), wider)
         return Prediction(members.mean(0), std, wide, members, flags, where.in_domain & ~guess, where.distance, where.nearest, told, axes)
 
-    def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray]:
-        """What each network says of B = `number` crystals, two [M, B, 3, 3, 3]; see `members.member_tensors`.
+    def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What each network says of B = `number` crystals, two [M, B, 3, 3, 3] as of `members.member_tensors`, the first as of `trust.reach.Reach.lean`; and its `apart` [B, 3].
 
         Parameters
         ----------
@@ -177,7 +179,10 @@ class Ensemble:
             for i in range(0, number, _BATCH)
         ] or [(np.zeros((len(self.networks), 0, 3, 3, 3)),) * 2]
         bounded, unbounded = (np.concatenate(parts, 1) for parts in zip(*batches, strict=True))
-        return bounded, unbounded
+        if self.reach is None or not number:
+            return bounded, unbounded, np.zeros((number, len(TARGETS)))
+        leaning, apart = self.reach.lean(bounded, unbounded, invariants_of(found[REACH_FEATURES]))
+        return leaning, unbounded, apart
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ..members import raw_spread, with_total
 from ..metrics import mae_ten, scalar_constant
 from ..training.calibration import calibrate
 from ..training.joint import Task
+from ..trust.guess import SMALLEST, fit_guess
 from ..trust.reach import Reach, fit_reach, growth
 
 POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
@@ -21,7 +23,7 @@ FLOORS = {"electronic": 1.0, "ionic": 0.0, "total": 1.0}
 
 
 def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray) -> dict[str, dict]:
-    """Errors and interval ratios of a fold's validation and test crystals.
+    """Errors and interval ratios of a fold's tested crystals, for the answers of `reach` with its guess, or of the networks alone without.
 
     Parameters
     ----------
@@ -30,28 +32,33 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     truth : np.ndarray, [n, 3, 3, 3]
         Electronic, ionic and total tensors of the benchmark's crystals.
     reach : Reach
-        Of the fold's training crystals.
+        Of `reach_of` the fold's training crystals.
     invariants : np.ndarray, [B, D]
 
     Returns
     -------
     dict
         "distance": of the test crystals, over the median of the validation crystals. By target, arrays over the test crystals: "error" (MAE_ten), "off" (constant wrong by
-        more than 25 %), "ratio" (error of the constant over `raw_spread` of the unbounded members), and "factors" of `calibrate` on the validation crystals.
+        more than 25 %), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, over the constant), "at_bound",
+        and "factors" of `calibrate` on the validation crystals.
     """
     distance = {part: reach.nearest(reach.place(invariants[found[part]]))[0] for part in ("val", "test")}
-    result: dict[str, dict] = {"distance": distance["test"] / np.median(distance["val"])}
+    reach = replace(reach, typical=float(np.median(distance["val"])))
+    result: dict[str, dict] = {"distance": distance["test"] / reach.typical}
+    said, apart = {}, {}
+    for part in ("val", "test"):
+        said[part], apart[part] = reach.lean(found[f"{part}_bounded"], found[f"{part}_unbounded"], invariants[found[part]])
     for k, target in enumerate(TARGETS):
         raw = {part: found[f"{part}_unbounded"][:, :, k] for part in ("val", "test")}
-        said = {part: found[f"{part}_bounded"][:, :, k].mean(0) for part in ("val", "test")}
+        mean = {part: said[part][:, :, k].mean(0) for part in ("val", "test")}
         true = {part: truth[found[part], k] for part in ("val", "test")}
-        factors = calibrate(raw["val"], true["val"])
-        constant, wrong = scalar_constant(true["test"]), np.abs(scalar_constant(said["test"]) - scalar_constant(true["test"]))
-        each = np.array([mae_ten(t[None], p[None]) for t, p in zip(true["test"], said["test"], strict=True)])
-        lowest = np.linalg.eigvalsh(said["test"])[:, 0]
+        factors = calibrate(raw["val"], true["val"], apart=apart["val"][:, k])
+        constant, wrong = scalar_constant(true["test"]), np.abs(scalar_constant(mean["test"]) - scalar_constant(true["test"]))
+        each = np.array([mae_ten(t[None], p[None]) for t, p in zip(true["test"], mean["test"], strict=True)])
+        spread = np.maximum(*(raw_spread(x, factors["base"], apart["test"][:, k]) for x in (raw["test"], said["test"][:, :, k])))
         result[target] = {
-            "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / raw_spread(raw["test"], factors["base"]), "factors": factors,
-            "at_bound": lowest < FLOORS[target] + 0.02,
+            "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / spread, "factors": factors,
+            "spread": spread / np.maximum(scalar_constant(mean["test"]), SMALLEST), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < FLOORS[target] + 0.02,
         }  # fmt: skip
     return result
 
@@ -76,5 +83,8 @@ def truth_of(task: Task) -> np.ndarray:
 
 
 def reach_of(task: Task, rows: np.ndarray, invariants: np.ndarray) -> Reach:
-    """Of the records at these positions."""
-    return fit_reach(invariants[rows], [task.records[i].id for i in rows], [task.records[i].formula for i in rows])
+    """Of the records at these positions, with a guess that is fitted to those of them whose electronic and ionic constants are known."""
+    constants = np.array([[np.nan if (x := task.records[i].scalar(t)) is None else x for t in TARGETS[:2]] for i in rows], dtype=float)
+    known = np.isfinite(constants).all(1)
+    reach = fit_reach(invariants[rows], [task.records[i].id for i in rows], [task.records[i].formula for i in rows])
+    return replace(reach, guess=fit_guess(invariants[rows[known]], constants[known]))

@@ -22,7 +22,8 @@ from ..training.calibration import narrowed
 from ..training.joint import Task, load_task
 from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
-from ..trust.reach import FEATURES, Reach
+from ..trust import guess
+from ..trust.reach import FEATURES, growth
 from .benchmark import RECIPES, SMALL, Fold, answers, file_of, folds, rows_of_labels
 from .intervals import covered, judge_fold, reach_of, smallest_power, truth_of
 
@@ -30,24 +31,58 @@ LIMIT = 0.98
 """Share of validation crystals of a random split that are called in the domain."""
 
 
-def kind_scores(fold: Fold, judged: Mapping, rows: np.ndarray, powers: Mapping[str, float]) -> dict[str, dict]:
-    """Kind -> scores over its tested crystals; `powers` were fitted without this fold."""
+def kind_scores(fold: Fold, alone: Mapping, leaning: Mapping, rows: np.ndarray, powers: Mapping[str, Mapping[str, float]], limit: float) -> dict[str, dict]:
+    """Kind -> scores over its tested crystals, of the networks alone and of answers that lean on the guess; `powers` were fitted without this fold."""
     found = {}
     for kind, of_kind in fold.kinds.items():
         mine = of_kind[rows]
-        entry: dict = {"n": int(mine.sum()), "distance": float(np.median(judged["distance"][mine]))}
+        distance = leaning["distance"][mine]
+        entry: dict = {"n": int(mine.sum()), "distance": float(np.median(distance)), "marked": float((distance > limit).mean())}
         for target in TARGETS:
-            j = {k: v[mine] if isinstance(v, np.ndarray) else v for k, v in judged[target].items()}
-            distance = judged["distance"][mine]
-            off, doubt = j["off"], distance**2  # what is far is doubted
-            entry[target] = {
-                "mae_ten": j["error"].mean(), "median": np.median(j["error"]), "worst_percentile": np.quantile(j["error"], 0.99),
-                "off_by_25": off.mean(), "at_bound": j["at_bound"].mean(),
-                "auroc_distance": roc_auc_score(off, doubt) if 0 < off.sum() < len(off) else None,
-                "covered": {str(c): covered(j["ratio"], distance, j["factors"][str(c)], 0.0).mean() for c in COVERAGES},
-                "covered_growing": {str(c): covered(j["ratio"], distance, j["factors"][str(c)], powers[target]).mean() for c in COVERAGES},
+            before, after = ({k: v[mine] if isinstance(v, np.ndarray) else v for k, v in judged[target].items()} for judged in (alone, leaning))
+            entry[target] = _errors(before) | {
+                "auroc_distance": _auroc(before["off"], distance),
+                "covered": {str(c): covered(before["ratio"], distance, before["factors"][str(c)], 0.0).mean() for c in COVERAGES},
+                "covered_growing": {str(c): covered(before["ratio"], distance, before["factors"][str(c)], powers["networks"][target]).mean() for c in COVERAGES},
+            }  # fmt: skip
+            inside = {str(c): covered(after["ratio"], distance, after["factors"][str(c)], powers["leaning"][target]) for c in COVERAGES}
+            wide, widest = after["spread"] * growth(distance, powers["leaning"][target]), str(COVERAGES[-1])
+            entry[target]["leaning"] = _errors(after) | {
+                "auroc": _auroc(after["off"], wide), "covered": {c: held.mean() for c, held in inside.items()},
+                "covered_or_marked": (inside[widest] | (distance > limit)).mean(), "missed_at_bound": (after["at_bound"] & ~inside[widest]).mean(),
+                "sparsification": sparsification(after["error"], wide).mean() / after["error"].mean(),
             }  # fmt: skip
         found[kind] = entry
+    return found
+
+
+def _errors(judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+    error = judged["error"]
+    return {"mae_ten": error.mean(), "median": np.median(error), "worst_percentile": np.quantile(error, 0.99), "off_by_25": judged["off"].mean(), "at_bound": judged["at_bound"].mean()}
+
+
+def _auroc(off: np.ndarray, doubt: np.ndarray) -> float | None:
+    return roc_auc_score(off, doubt) if 0 < off.sum() < len(off) else None
+
+
+KEPT = np.linspace(1, 0.05, 20)
+"""Shares of the crystals of which sparsification keeps the least doubtful."""
+
+
+def sparsification(error: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+    """Mean error [b] of the crystals that are left when the most doubtful are taken away, for each of `KEPT`."""
+    ordered = error[np.argsort(doubt, kind="stable")]
+    return np.array([ordered[: max(1, round(share * len(ordered)))].mean() for share in KEPT])
+
+
+def curves(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]]) -> dict[str, dict[str, np.ndarray]]:
+    """By target: `sparsification` of all tested crystals of all folds by the width of the interval over the constant, by the distance, and by the error itself."""
+    found = {}
+    for target in TARGETS:
+        error = np.concatenate([j[target]["error"] for j in judged])
+        distance = np.concatenate([j["distance"] for j in judged])
+        wide = np.concatenate([j[target]["factors"][str(COVERAGES[0])] * j[target]["spread"] * growth(j["distance"], p[target]) for j, p in zip(judged, powers, strict=True)])
+        found[target] = {"kept": KEPT} | {name: sparsification(error, doubt) for name, doubt in (("interval", wide), ("distance", distance), ("error", error))}
     return found
 
 
@@ -55,33 +90,42 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
                data_dir: str | Path | None = None, cache_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
     """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `trust.reach.Reach` beside the weights.
 
-    The power with which intervals grow is fitted, for the figures of a fold, on all other folds; what ships is fitted on all.
+    The power with which intervals grow is fitted, for the figures of a fold, on all other folds; what ships is fitted on all. Variants of
+    `benchmark.RECIPES` that are not among `names` stay in the file as they are; the first one is always run, as its intervals ship.
     """
-    started = time.monotonic()
-    task = load_task(RECIPES[names[-1]], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    started, path = time.monotonic(), Path(results or RESULTS / "domain.json")
+    everything, first = list(RECIPES)[-1], next(iter(RECIPES))
+    task = load_task(RECIPES[everything], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     invariants, truth = pooled_invariants(task.of(FEATURES)).astype(float), truth_of(task)
-    kept, found, powers = folds(task, invariants, cache_dir), [], {}
-    for name in names:
-        judged, rows, commits = [], [], set()
+    kept, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in (read_json(path)["variants"] if path.is_file() else ())}
+    for name in dict.fromkeys((first, *names)):
+        judged: dict[str, list] = {"networks": [], "leaning": []}
+        rows, commits, limits = [], set(), []
         for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):
             answer = answers(task, fold, RECIPES[name], cache_dir, progress)
-            judged.append(judge_fold(answer, truth, reach_of(task, answer["train"], invariants), invariants))
+            reach = reach_of(task, answer["train"], invariants)
+            judged["leaning"].append(judge_fold(answer, truth, reach, invariants))
+            judged["networks"].append(judge_fold(answer, truth, replace(reach, guess=None), invariants))
+            near = reach.nearest(reach.place(invariants[answer["val"]]))[0]
+            limits.append(float(np.quantile(near, LIMIT) / np.median(near)))
             rows.append(answer["test"])
             commits.add(str(answer["commit"]))
+        without = [{way: {t: smallest_power([j for k, j in enumerate(js) if k != i], t) for t in TARGETS} for way, js in judged.items()} for i in range(len(kept))]
         kinds = {}
         for i, fold in enumerate(kept):
-            others = [j for k, j in enumerate(judged) if k != i]
-            kinds |= kind_scores(fold, judged[i], rows[i], {t: smallest_power(others, t) for t in TARGETS})
-        powers[name] = {t: smallest_power(judged, t) for t in TARGETS}
-        found.append({"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers[name],
-                      "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits)})
-    record = {"variants": found, "command": "dtnet results domain", "data_sha256": task.checksum,
-              "shipped": _ship(task, invariants, powers[names[0]], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
-    write_json(results or RESULTS / "domain.json", plain(record))
+            kinds |= kind_scores(fold, judged["networks"][i], judged["leaning"][i], rows[i], without[i], limits[i])
+        powers = {way: {t: smallest_power(js, t) for t in TARGETS} for way, js in judged.items()}
+        found[name] = {"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
+                       "curves": curves(judged["leaning"], [w["leaning"] for w in without]),
+                       "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits)}  # fmt: skip
+    settings = {k: getattr(guess, k) for k in ("COMPONENTS", "MACHINE", "TUBES", "FAR", "MOST", "APART")}
+    record = {"variants": [found[name] for name in RECIPES if name in found], "command": "dtnet results domain", "data_sha256": task.checksum, "guess": settings,
+              "shipped": _ship(task, invariants, found[first]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
+    write_json(path, plain(record))
     return record
 
 
-def _ship(task: Task, invariants: np.ndarray, growth: Mapping[str, float], weights: str | Path | None) -> dict:
+def _ship(task: Task, invariants: np.ndarray, powers: Mapping[str, float], weights: str | Path | None) -> dict:
     """Points of what the shipped networks learned from; typical distance and limit are those of their validation crystals."""
     folder, split = Path(weights or WEIGHTS), task.split(SHIPPED_SEED)
     train = np.intersect1d(split["train"], rows_of_labels(task, SMALL.labels))
@@ -89,13 +133,13 @@ def _ship(task: Task, invariants: np.ndarray, growth: Mapping[str, float], weigh
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))
     reach.save(folder / KNOWN)
-    covered_by = {p.parent.name: _recalibrate(p, task, split, reach, away, growth) for p in sorted(folder.glob("*/calibration.json")) if "networks" not in read_json(p)}
+    covered_by = {p.parent.name: _recalibrate(p, task, split, away, powers) for p in sorted(folder.glob("*/calibration.json")) if "networks" not in read_json(p)}
     return {"n": len(train), "limit": reach.limit, "typical": reach.typical, "test_in_domain": float((away["test"] <= reach.limit).mean()),
-            "n_test": len(split["test"]), "growth": dict(growth), "covered": covered_by}  # fmt: skip
+            "n_test": len(split["test"]), "growth": dict(powers), "covered": covered_by}  # fmt: skip
 
 
-def _recalibrate(path: Path, task: Task, split: Mapping, reach: Reach, away: Mapping, growth: Mapping[str, float]) -> dict:
-    """Make a variant's intervals grow, and narrow their factors so that the shipped networks' validation crystals are covered as before.
+def _recalibrate(path: Path, task: Task, split: Mapping, away: Mapping, powers: Mapping[str, float]) -> dict:
+    """Make a variant's intervals grow, and narrow their factors so that the shipped networks' validation crystals are covered as before, leaning and growing included.
 
     The factors of `training.ship`, from many splits, stay in the file as "flat". Returned is the coverage of the test crystals.
     """
@@ -103,16 +147,19 @@ def _recalibrate(path: Path, task: Task, split: Mapping, reach: Reach, away: Map
     for target in TARGETS:
         mine = about["targets"][target]
         mine.setdefault("flat", {str(c): mine[str(c)] for c in COVERAGES})
-        ensemble, ratio = load_ensemble(target, path.parent.name, path.parent.parent), {}
-        ensemble.reach, ensemble.calibration = None, {"base": mine["base"], **dict.fromkeys(mine["flat"], 1.0)}
-        for part in ("val", "test"):
-            said = ensemble.predict([task.records[i].structure for i in split[part]], progress=False)
-            true = scalar_constant(np.stack([task.records[i].tensor(target) for i in split[part]]))
-            ratio[part] = np.abs(scalar_constant(said.tensors) - true) / said.std
-        wider = {part: reach.wider(away[part], growth[target]) for part in ratio}
+        ensemble = load_ensemble(target, path.parent.name, path.parent.parent)
+        reach, ratio = ensemble.reach, {}
+        ensemble.calibration = {"base": mine["base"], **dict.fromkeys(mine["flat"], 1.0)}
+        for way, kept in (("flat", None), ("leaning", reach)):
+            ensemble.reach = kept
+            for part in ("val", "test"):
+                said = ensemble.predict([task.records[i].structure for i in split[part]], progress=False)
+                true = scalar_constant(np.stack([task.records[i].tensor(target) for i in split[part]]))
+                ratio[way, part] = np.abs(scalar_constant(said.tensors) - true) / said.std
+        wider = {part: reach.wider(away[part], powers[target]) for part in ("val", "test")}
         for c in mine["flat"]:
-            mine[c] = mine["flat"][c] * narrowed(ratio["val"], wider["val"], float(c))
-        mine["growth"] = growth[target]
-        found[target] = {c: {"flat": float((ratio["test"] <= mine["flat"][c]).mean()), "growing": float((ratio["test"] <= mine[c] * wider["test"]).mean())} for c in mine["flat"]}
+            mine[c] = mine["flat"][c] * narrowed(ratio["flat", "val"], ratio["leaning", "val"] / wider["val"], float(c))
+        mine["growth"] = powers[target]
+        found[target] = {c: {"flat": float((ratio["flat", "test"] <= mine["flat"][c]).mean()), "growing": float((ratio["leaning", "test"] <= mine[c] * wider["test"]).mean())} for c in mine["flat"]}
     write_json(path, about)
     return found

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from scipy.linalg import cho_factor, cho_solve
 
 from ..base.files import write_atomic
-from ..base.projection import project, scaled, units
+from ..base.kernel import project, scaled, squared_distances, units
 from ..features import Features, from_mandel, to_mandel
 
 COMPONENTS = 256
@@ -122,8 +122,7 @@ def tensor_channels(features: Features) -> np.ndarray:
 
 def matern(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
     """Matern's kernel with nu = 5/2 (Rasmussen and Williams 2006, Eq. 4.17) between points [n, P] and [m, P]: [n, m]."""
-    squared = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
-    r = np.sqrt(5 * squared) / length
+    r = np.sqrt(5 * squared_distances(a, b)) / length
     return (1 + r + r**2 / 3) * np.exp(-r)
 
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from ..base.files import write_atomic
-from ..base.projection import fit_projection, project
+from ..base.kernel import fit_projection, gaussian, project
 from .modes import DAMPINGS
 
 COMPONENTS = 64
@@ -56,8 +56,7 @@ class Companion:
     def log_constant(self, pooled: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Logarithm of the ionic constant [B] of crystals with pooled features [B, D] (`trust.reach.invariants_of`) and numbers of modes [B, 7]."""
         x = self.inputs(pooled, numbers)
-        squared = (x**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * x @ self.vectors.T
-        return np.exp(-MACHINE["gamma"] * np.maximum(squared, 0)) @ self.weights + self.intercept + numbers[:, DAMPINGS.index(DAMPING)]
+        return gaussian(x, self.vectors, MACHINE["gamma"]) @ self.weights + self.intercept + numbers[:, DAMPINGS.index(DAMPING)]
 
     def inputs(self, pooled: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """[B, P + 7]."""

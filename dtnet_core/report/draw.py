@@ -53,6 +53,7 @@ def draw_figures() -> list[str]:
         "dfpt_against_materials_project": figures.dfpt_parity(comparison["crystals"]),
         "dfpt_against_measurement": figures.measured_parity(comparison["measured"]),
         "blind": figures.blind_maps(read_json(RESULTS / "blind.json")),
+        "reach": figures.reach_panels(read_json(RESULTS / "domain.json")),
         "charges": figures.charge_maps(read_json(RESULTS / "charges.json")),
         "modes_gain": figures.modes_gain(load_results(RESULTS / "physics.json"), read_json(RESULTS / "known_physics.json"), *RUTILE),
         "dfpt_convergence": figures.dfpt_convergence(read_json(RESULTS / "dfpt_convergence.json")["rows"]),

@@ -57,8 +57,6 @@ def conformal(ratios: np.ndarray, coverage: float) -> float:
     return float(ordered[min(int(np.ceil(coverage * (n + 1))), n) - 1])
 
 
-
-
-def narrowed(ratios: np.ndarray, wider: np.ndarray, coverage: float) -> float:
-    """By how much a factor shrinks when intervals grow by `wider` [B], so that validation crystals with these ratios [B] are covered as before."""
-    return float(np.quantile(ratios / wider, coverage) / np.quantile(ratios, coverage))
+def narrowed(flat: np.ndarray, wider: np.ndarray, coverage: float) -> float:
+    """By how much a factor shrinks when errors over wider intervals are `wider` [B] instead of `flat` [B], so that validation crystals are covered as before."""
+    return float(np.quantile(wider, coverage) / np.quantile(flat, coverage))

@@ -178,7 +178,7 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
         covered[target] = {"n_val": len(truth), "all_test_flat": {}, "test": {}}
         members, truth, apart = joined["test"]
         for c in map(str, COVERAGES):
-            found[c] = found["flat"][c] * narrowed(ratios["val"], wider["val"], float(c))
+            found[c] = found["flat"][c] * narrowed(ratios["val"], ratios["val"] / wider["val"], float(c))
             covered[target]["all_test_flat"][c] = float((spread_ratios(members, truth, flat["base"], apart) <= flat[c]).mean())
             covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
         members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])

@@ -99,7 +99,7 @@ def answers(ensemble: Ensemble, records: Sequence[Record], target: str, cache_di
     """Arguments of `fit` for an ensemble and crystals with tensors."""
     crystals, reach, wider = [r.structure for r in records], ensemble.reach, np.ones(len(records))
     found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(ensemble.features)}
-    members, unbounded = (x[:, :, TARGETS.index(target)] for x in ensemble.opinions(found, len(crystals)))
+    members, unbounded = (x[:, :, TARGETS.index(target)] for x in ensemble.opinions(found, len(crystals))[:2])
     if reach is not None:
         wider = reach.wider(reach.nearest(reach.place(invariants_of(found[REACH_FEATURES])))[0], ensemble.calibration.get("growth", 0.0))
     return members, unbounded, np.stack([r.tensor(target) for r in records]), wider

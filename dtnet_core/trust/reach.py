@@ -19,12 +19,16 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from ..base.files import write_atomic
-from ..base.projection import fit_projection, project
+from ..base.kernel import fit_projection, project
 from ..features import Features, concatenate_crystals
 from ..layers import pooled
+from ..members import with_total
+from .guess import Guess, lean, load_guess
 
 FEATURES = "7net-0:0-5"
 """Encoder and layers; every shipped variant takes them anyway."""
+GUESS = "guess.safetensors"
+"""Beside the file of a `Reach`."""
 NEIGHBOURS = 5
 COMPONENTS = 64
 _BATCH = 64  # crystals
@@ -47,6 +51,8 @@ class Reach:
         Largest `distance` of what is called in the domain.
     typical : float
         Median distance of crystals like the training crystals.
+    guess : trust.guess.Guess, optional
+        What answers far away lean on.
     """
 
     center: np.ndarray
@@ -58,6 +64,7 @@ class Reach:
     unit: float = 1.0
     limit: float = np.inf
     typical: float = 1.0
+    guess: Guess | None = None
 
     def place(self, invariants: np.ndarray) -> np.ndarray:
         """Pooled features [B, D] -> points [B, P]."""
@@ -75,6 +82,28 @@ class Reach:
     def wider(self, distance: np.ndarray, power: float) -> np.ndarray:
         """[B]: factor, at least 1, by which intervals are wider at these distances [B]: a power of the distance beyond `typical`."""
         return growth(np.asarray(distance) / self.typical, power)
+
+    def lean(self, members: np.ndarray, unbounded: np.ndarray, invariants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tensors of networks that lean on `guess` where these cannot be trusted, and how far it is from them.
+
+        Parameters
+        ----------
+        members, unbounded : np.ndarray, [M, B, 3, 3, 3]
+            Electronic, ionic and total tensors with the networks' links, and before them.
+        invariants : np.ndarray, [B, D]
+            Of `invariants_of` the B crystals.
+
+        Returns
+        -------
+        leaning : np.ndarray, [M, B, 3, 3, 3]
+        apart : np.ndarray, [B, 3]
+            Of the constants, see `trust.guess.lean`; 0 without a guess.
+        """
+        if self.guess is None or not members.shape[1]:
+            return members, np.zeros(members.shape[1:3])
+        distance = self.nearest(self.place(invariants))[0] / self.typical
+        leaning, apart = lean(members[:, :, :2], unbounded[:, :, :2], self.guess.log_constants(invariants), distance)
+        return with_total(leaning), np.concatenate([apart, np.hypot(*apart.T)[:, None]], 1)
 
     def new_pairs(self, structure: Structure) -> list[str]:
         """Pairs of a crystal's elements that no training crystal has together, such as "Mo with Te"."""
@@ -96,7 +125,9 @@ class Reach:
         return frozenset(frozenset(e.symbol for e in Composition(f)) for f in set(self.formulas))
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file; points in half precision."""
+        """Write a safetensors file, points in half precision, and the guess beside it."""
+        if self.guess is not None:
+            self.guess.save(Path(path).with_name(GUESS))
         about = {"ids": self.ids, "formulas": self.formulas, "unit": self.unit, "limit": self.limit, "typical": self.typical, "features": FEATURES}
         arrays = {"center": self.center, "scale": self.scale, "components": self.components}
         tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()} | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}
@@ -109,12 +140,14 @@ def growth(distance: np.ndarray, power: float) -> np.ndarray:
 
 
 def load_reach(path: str | Path) -> Reach:
-    """Read what `Reach.save` wrote; nothing in the file is executed."""
+    """Read what `Reach.save` wrote, with the guess beside it; nothing in the files is executed."""
     with safe_open(path, "np") as file:
         arrays = {k: file.get_tensor(k).astype(float) for k in ("center", "scale", "components", "points")}
         about = json.loads(file.metadata()["reach"])
     about.pop("features")
-    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"])}))
+    beside = Path(path).with_name(GUESS)
+    guess = load_guess(beside) if beside.is_file() else None
+    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"]), "guess": guess}))
 
 
 def fit_reach(invariants: np.ndarray, ids: Sequence[str], formulas: Sequence[str]) -> Reach:

@@ -22,6 +22,7 @@ from .search import reliability, road_changes, search_trials
 from .teaching import field_and_displacement, mode_sums, signed_surfaces, symmetry_patterns, turning_errors
 from .tensor import tensor_glyph
 from .theme import METRIC_LABELS, PALETTE, TARGET_LABELS, kept, letter_panels, save, style
+from .trust import reach_panels
 
 __all__ = [
     "METRIC_LABELS",
@@ -55,6 +56,7 @@ __all__ = [
     "parity",
     "parity_of_n",
     "published_ranks",
+    "reach_panels",
     "reliability",
     "retrospective_curves",
     "road_changes",

@@ -1,6 +1,6 @@
-"""Many columns on a few axes: in units of their deviation, clipped, on principal components.
+"""Many columns on a few axes, in units of their deviation, clipped, on principal components; and how alike points are there.
 
-Reach, companion and charges see a potential's invariant features through it.
+Reach, guess, companion and charges see a potential's invariant features through it.
 """
 
 from __future__ import annotations
@@ -32,3 +32,13 @@ def fit_projection(x: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarr
 
     center, scale = units(x)
     return center, scale, PCA(min(components, *x.shape), random_state=0, svd_solver="randomized").fit(scaled(x, center, scale)).components_.T
+
+
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of points [n, P] and [m, P]: [n, m]."""
+    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
+
+
+def gaussian(a: np.ndarray, b: np.ndarray, gamma: float) -> np.ndarray:
+    """exp(-gamma r^2) between points [n, P] and [m, P]: [n, m]."""
+    return np.exp(-gamma * squared_distances(a, b))

@@ -1,0 +1,49 @@
+"""Answers for kinds of crystals that networks had not seen: errors, intervals, and whether doubt finds the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from .theme import MUTED, PALETTE, TWO_COLUMNS, figure, letter_panels
+
+_CURVES = {"interval": "relative width of the interval", "distance": "distance from the training crystals", "error": "the error itself"}
+
+
+@figure
+def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
+    """By kind of crystal: error of the networks alone and leaning on the guess (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c).
+
+    Parameters
+    ----------
+    record : mapping
+        `data/results/domain.json`; its first variant.
+    target : {"electronic", "ionic", "total"}
+    """
+    ours = record["variants"][0]
+    kinds = {name.replace(" with an anion", "-X").replace("Zr Nb Mo Hf Ta W with Se Te", "(Zr...W)-(Se, Te)").replace("rare earth with N P As Sb Bi", "rare earth pnictides"): k for name, k in ours["kinds"].items()}
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 3.1), width_ratios=[1.1, 0.9, 1.1])
+    rows = np.arange(len(kinds))[::-1]
+    before, after = ([pick(k[target]) for k in kinds.values()] for pick in (lambda k: k, lambda k: k["leaning"]))
+    for ax, value, held in ((left, "mae_ten", None), (middle, "covered", "0.9")):
+        for place, (scores, colour, label) in enumerate(((before, PALETTE[0], "networks alone"), (after, PALETTE[1], "leaning on the guess"))):
+            ax.plot([s[value] if held is None else s[value][held] for s in scores], rows, "os"[place], color=colour, markersize=3.5, label=label)
+        ax.set_ylim(-0.6, len(kinds) - 0.4)
+    left.set_yticks(rows, kinds, fontsize=6)
+    left.set(xscale="log", xlabel=f"{target} MAE$_{{ten}}$")
+    left.set_xticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
+    left.minorticks_off()
+    middle.set_yticks(rows, [])
+    middle.axvline(0.9, color=MUTED, linewidth=0.7, linestyle=":")
+    middle.set(xlabel="held by 90 % intervals", xlim=(0.4, 1.03))
+    middle.legend(loc="lower left", fontsize=5.5)
+    curves = ours["curves"][target]
+    for (name, words), style in zip(_CURVES.items(), ("-", "--", ":"), strict=True):
+        right.plot(100 * (1 - np.array(curves["kept"])), np.array(curves[name]) / curves[name][0], style, color=MUTED if name == "error" else PALETTE[2], label=words)
+    right.set(xlabel="taken away, most doubtful first (%)", ylabel="error of the rest", xlim=(0, 95), ylim=(0, 1.05))
+    right.legend(title="doubt is", title_fontsize=6, fontsize=5.5)
+    letter_panels([left, middle, right])
+    return fig

@@ -1,0 +1,134 @@
+"""A guess that cannot run away: constants of crystals by their likeness to the training crystals, and answers that lean on it.
+
+Far from what they learned from, networks extrapolate to anything. A support vector machine on pooled features returns to the mean of its training crystals
+instead. An answer leans on its guess where the crystal is far, and where the networks differ by much of their own constant; elsewhere it stays what it was.
+How far and how much was chosen on two folds of the benchmark of reach (pairs of elements, bonding) and on validation crystals.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from ..base.files import write_atomic
+from ..base.kernel import fit_projection, gaussian, project
+
+COMPONENTS = 128
+"""Principal components of the pooled features."""
+MACHINE = {"C": 5.0, "gamma": 0.3}
+TUBES = (0.02, 0.05)
+"""Errors of the logarithm of the electronic and the ionic constant that cost nothing."""
+SMALLEST = 0.05
+"""Constants below count as this in logarithms."""
+FLOORS = (1.0, 0.0)
+"""No eigenvalue of an electronic, of an ionic tensor is lower."""
+FAR = (1.75, 2.5)
+"""Distances, in units of the typical one, between which an answer comes to lean on its guess by `MOST`."""
+MOST = 0.5
+APART = (0.15, 0.5)
+"""Deviations of the networks, over their constant, between which an answer comes to lean on its guess wholly."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A fitted machine; `fit_guess` makes one, `load_guess` reads one.
+
+    Attributes
+    ----------
+    center, scale : np.ndarray, [D]
+    components : np.ndarray, [D, P]
+        From pooled features to principal components, in units in which the training crystals' mean square is one.
+    vectors : np.ndarray, [S, P]
+        Support vectors.
+    weights : np.ndarray, [S, 2]
+    intercepts : np.ndarray, [2]
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    components: np.ndarray
+    vectors: np.ndarray
+    weights: np.ndarray
+    intercepts: np.ndarray
+
+    def log_constants(self, pooled: np.ndarray) -> np.ndarray:
+        """Logarithms of the electronic and the ionic constant [B, 2] of crystals with pooled features [B, D] (`trust.reach.invariants_of`)."""
+        points = project(pooled, self.center, self.scale, self.components)
+        return gaussian(points, self.vectors, MACHINE["gamma"]) @ self.weights + self.intercepts
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file; vectors and components in half precision."""
+        kinds = {k: np.float16 if k in ("vectors", "components") else np.float32 for k in _ARRAYS}
+        write_atomic(path, save({k: np.ascontiguousarray(getattr(self, k), dtype=kind) for k, kind in kinds.items()}, {"guess": json.dumps({"targets": ["electronic", "ionic"]})}))
+
+
+_ARRAYS = ("center", "scale", "components", "vectors", "weights", "intercepts")
+
+
+def load_guess(path: str | Path) -> Guess:
+    """Read what `Guess.save` wrote; nothing in the file is executed."""
+    with safe_open(path, "np") as file:
+        return Guess(**{k: file.get_tensor(k).astype(float) for k in _ARRAYS})
+
+
+def fit_guess(pooled: np.ndarray, constants: np.ndarray) -> Guess:
+    """Fit the machine to crystals with pooled features [n, D] and electronic and ionic constants [n, 2]."""
+    from sklearn.svm import SVR
+
+    center, scale, axes = fit_projection(pooled, COMPONENTS)
+    points = project(pooled, center, scale, axes)
+    size = np.sqrt(np.square(points).sum(1).mean())
+    axes = (axes / size).astype(np.float16).astype(float)  # as it is stored
+    points = project(pooled, center, scale, axes).astype(np.float16).astype(float)
+    weights, intercepts = np.zeros((len(points), 2)), np.zeros(2)
+    for k, tube in enumerate(TUBES):
+        machine = SVR(**MACHINE, epsilon=tube, cache_size=500).fit(points, np.log(np.maximum(constants[:, k], SMALLEST)))
+        weights[machine.support_, k], intercepts[k] = machine.dual_coef_[0], machine.intercept_[0]
+    used = weights.any(1)
+    return Guess(center, scale, axes, points[used], weights[used], intercepts)
+
+
+def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Electronic and ionic tensors that lean on a guess where the networks cannot be trusted.
+
+    Parameters
+    ----------
+    members, unbounded : np.ndarray, [M, B, 2, 3, 3]
+        Of each network, with its link and before it.
+    guess : np.ndarray, [B, 2]
+        Of `Guess.log_constants`.
+    distance : np.ndarray, [B]
+        Of `trust.reach.Reach`, over the typical one.
+
+    Returns
+    -------
+    leaning : np.ndarray, [M, B, 2, 3, 3]
+        The same bits where nothing leans. Else the mean constant moves towards the guess, in logarithms; directions and relative differences stay.
+    apart : np.ndarray, [B, 2]
+        Difference between the guessed constant and the networks'.
+    """
+    constants = lambda x: np.trace(x, axis1=-2, axis2=-1) / 3  # noqa: E731
+    constant, floors = constants(members).mean(0), np.array(FLOORS)  # [B, 2]
+    guessed = np.maximum(np.exp(guess), np.maximum(floors, SMALLEST))
+    share = leaning(distance[:, None], constants(unbounded).std(0) / np.maximum(constant, 0.5))  # [B, 2]
+    wanted = np.exp(share * np.log(guessed) + (1 - share) * np.log(np.maximum(constant, SMALLEST)))
+    empty = floors[:, None, None] * np.eye(3)
+    ways = {
+        "shrinks": empty + (members - empty) * ((wanted - floors) / np.maximum(constant - floors, 1e-9))[..., None, None],
+        "grows": members * (wanted / np.maximum(constant, SMALLEST))[..., None, None],
+        "nothing to grow": np.broadcast_to(wanted[..., None, None] * np.eye(3), members.shape),
+    }
+    cases = [share == 0, wanted < constant, constant > SMALLEST]
+    found = np.select([case[..., None, None] for case in cases], [members, ways["shrinks"], ways["grows"]], ways["nothing to grow"])
+    return found, np.abs(guessed - constant)
+
+
+def leaning(distance: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """The guess's weight, 0 to 1, at a distance over the typical one, for a relative deviation of the networks."""
+    far, apart = (np.clip((x - low) / (high - low), 0, 1) for x, (low, high) in ((distance, FAR), (deviation, APART)))
+    return 1 - (1 - MOST * far) * (1 - apart)
