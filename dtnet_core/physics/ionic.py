@@ -81,7 +81,7 @@ def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarra
     return Modes(numbers, sums, unstable)
 
 
-def mend(members: np.ndarray, companion: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray]:
+def mend(members: np.ndarray, companion: np.ndarray, modes: Modes, share: float = SHARE, shaped: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Ionic tensors with the constant and the shape that the modes ask for.
 
     Parameters
@@ -91,6 +91,10 @@ def mend(members: np.ndarray, companion: np.ndarray, modes: Modes) -> tuple[np.n
     companion : np.ndarray, [B]
         Logarithms of constants, of `companion.Companion.log_constant`; anything for crystals without modes.
     modes : Modes
+    share : float
+        Of the companion's logarithm.
+    shaped : bool
+        False: the networks' shape is kept.
 
     Returns
     -------
@@ -101,8 +105,9 @@ def mend(members: np.ndarray, companion: np.ndarray, modes: Modes) -> tuple[np.n
     """
     known = modes.known
     networks = scalar_constant(members.mean(0))[known]  # [b]
-    wanted = np.exp(SHARE * companion[known] + (1 - SHARE) * log_of(networks))
-    shape = modes.sums[known] / np.maximum(scalar_constant(modes.sums[known]), 1e-9)[:, None, None]
+    wanted = np.exp(share * companion[known] + (1 - share) * log_of(networks))
+    shape = modes.sums[known] if shaped else members.mean(0)[known]
+    shape = shape / np.maximum(scalar_constant(shape), 1e-9)[:, None, None]
     mended, apart = members.copy(), np.zeros(members.shape[1])
     for m, one in enumerate(members):
         relative = np.where(networks > SMALLEST, scalar_constant(one)[known] / np.maximum(networks, SMALLEST), 1.0)

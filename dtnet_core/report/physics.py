@@ -25,6 +25,13 @@ def physics_table(runs: Sequence[Mapping]) -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
+def settings_table(record: Mapping) -> str:
+    """`data/results/physics_settings.json`: ionic MAE_ten of validation crystals, mean over the splits, by the companion's share and the tensor's shape."""
+    frame = pd.DataFrame(record["rows"]).groupby(["shape", "share"])["mae_ten"].mean().unstack()
+    frame.columns = [f"share {share:g}" for share in frame.columns]
+    return markdown_table(frame.map("{:.3f}".format).reset_index().rename(columns={"shape": "shape of the"}))
+
+
 def modes_table(runs: Sequence[Mapping]) -> pd.DataFrame:
     """A row a target: MAE_ten and the share within 25 % without and with modes, means over the seeds."""
     rows = []

@@ -14,6 +14,7 @@ from dtnet_core.crystals.record import Record
 from dtnet_core.domain.benchmark import Fold, rows_of_labels
 from dtnet_core.domain.intervals import POWERS, covered, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
+from dtnet_core.domain.record import KEPT, kind_scores, sparsification
 
 
 def record(name: str, species=("Na", "Cl"), electronic=None, file="mp_tensors.json.gz", ratio=1.0, meta=None) -> Record:
@@ -76,6 +77,33 @@ def test_intervals_that_grow_by_hand():
     never = {"distance": np.zeros(2), "electronic": {"ratio": np.array([5.0, 5.0]), "factors": {"0.9": 1.0, "0.5": 1.0}}}
     assert smallest_power([never], "electronic", 0.9) == POWERS[-1]
     assert smallest_power([fold, never], "electronic", 0.5) == 3.0  # the mean over folds, each counted alike
+
+
+def test_sparsification_by_hand():
+    error, doubt = np.arange(20.0), np.arange(20.0)[::-1]
+    assert KEPT[0] == 1 and KEPT[-1] == pytest.approx(0.05)
+    assert sparsification(error, error)[[0, 10, -1]].tolist() == [9.5, 4.5, 0.0]  # the best of all doubts
+    assert sparsification(error, doubt)[-1] == 19.0 and sparsification(error, np.zeros(20))[0] == 9.5
+
+
+def judged(off, ratio, distance, spread, at_bound=(False,) * 4) -> dict:
+    target = {"error": np.array([1.0, 2.0, 3.0, 4.0]), "off": np.array(off), "ratio": np.array(ratio), "spread": np.array(spread), "at_bound": np.array(at_bound), "factors": {"0.68": 1.0, "0.9": 2.0}}
+    return {"distance": np.array(distance)} | {t: target for t in ("electronic", "ionic", "total")}
+
+
+def test_scores_of_a_kind_by_hand():
+    """Four tested crystals, the last of another kind; the third is at its bound, far, and its interval misses."""
+    fold = Fold("some", {"kind": np.array([True, True, True, False])})
+    flat = {t: 0.0 for t in ("electronic", "ionic", "total")}
+    powers = {"networks": flat, "leaning": {t: 1.0 for t in flat}}
+    alone = judged([False, True, True, False], [0.5, 1.5, 9.0, 0.0], [1.0, 2.0, 3.0, 1.0], [1.0] * 4)
+    leaning = judged([False, False, True, False], [0.5, 1.5, 9.0, 0.0], [1.0, 2.0, 3.0, 1.0], [0.1, 0.1, 0.3, 9.0], (False, False, True, False))
+    found = kind_scores(fold, alone, leaning, np.arange(4), powers, 2.5)["kind"]
+    assert (found["n"], found["distance"], found["marked"]) == (3, 2.0, pytest.approx(1 / 3))
+    e = found["electronic"]
+    assert e["mae_ten"] == 2.0 and e["covered"] == pytest.approx({"0.68": 1 / 3, "0.9": 2 / 3}) and e["off_by_25"] == pytest.approx(2 / 3)
+    assert e["leaning"]["covered"] == pytest.approx({"0.68": 2 / 3, "0.9": 2 / 3}) and e["leaning"]["auroc"] == 1.0
+    assert (e["leaning"]["covered_or_marked"], e["leaning"]["missed_at_bound"]) == (1.0, pytest.approx(1 / 3))
 
 
 def test_stored_record_says_what_trained_and_what_held():

@@ -25,8 +25,7 @@ def against_paper(results: Sequence[Mapping], paper: Mapping) -> Figure:
         `data/paper/table2.json`, over all crystal systems. The data sets differ: see the record counts.
     """
     table = results_table(results, ("target", "model", "encoder", "layer"))
-    names = [f"{r.model} ({r.encoder}, layer {r.layer})" for r in table.itertuples()]
-    table = table.assign(name=[n.replace(" (-, layer -)", "").replace(", layer -", "") for n in names])
+    table = table.assign(name=[_named(r.model, r.encoder, r.layer) for r in table.itertuples()])
     targets = [t for t in TARGET_LABELS if t in set(table.target)]
     ours = sorted(set(table.name), key=lambda n: table.loc[table.name == n, "mae_ten"].min())
     rows = [*ours, *(f"{model}, paper" for model in paper["models"])]
@@ -51,6 +50,13 @@ def against_paper(results: Sequence[Mapping], paper: Mapping) -> Figure:
     axes[0, 0].set_yticks(range(len(rows)), rows)
     letter_panels(axes[0])
     return fig
+
+
+def _named(model: str, encoder: str, layer: str) -> str:
+    """As an axis has room for: "DTNet-joint (nequix + 7net-0, all layers)"; "-" is for none."""
+    layers = "all layers" if "-" in layer.strip("-") else f"layer {layer}"
+    words = [encoder.replace("nequix-oam-1-pft", "nequix").replace("+", " + ")] * (encoder != "-") + [layers] * (layer != "-")
+    return f"{model} ({', '.join(words)})" if words else model
 
 
 @figure

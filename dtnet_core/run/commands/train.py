@@ -183,12 +183,19 @@ def physics(
     split: Split = "record",
     seeds: Seeds = None,
     ship: Annotated[bool, typer.Option(help="write what ships, too: the companion and its intervals")] = False,
+    compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json")] = False,
     results: Annotated[str, typer.Option(help="gets a record for the ionic and the total tensor of each seed")] = "data/results/physics.json",
 ) -> None:
     """Mend the ionic tensors of the recipe "best" by the crystals' modes, and test it."""
     from ...training import physics as chapter
 
     use_threads(1)
+    if compare:
+        from ...training.physics_settings import compare_settings
+
+        for row in compare_settings(_five(seeds))["rows"]:
+            print(f"seed {row['seed']}: share {row['share']}, shape of the {row['shape']}: MAE_ten {row['mae_ten']:.3f}", flush=True)
+        return
     for run in chapter.run_physics(_five(seeds), split, results, ship):
         print(f"{run['target']:6s} seed {run['seed']}: MAE_ten {run['without']['mae_ten']:.3f} without modes, {run['mae_ten']:.3f} with", flush=True)
 
