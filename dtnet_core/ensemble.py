@@ -45,7 +45,8 @@ class Prediction:
     Attributes
     ----------
     tensors : np.ndarray, [B, 3, 3]
-        Dielectric tensors (dimensionless), each in the Cartesian frame of its structure.
+        Dielectric tensors (dimensionless), each in the Cartesian frame of its structure. Those of crystals far from the training crystals, or of which
+        the networks think differently, lean on a guess that cannot run away, `trust.guess`.
     std : np.ndarray, [B]
         Half width of the interval that holds the true dielectric constant (mean diagonal element) of 68 % of crystals.
     wide : np.ndarray, [B]

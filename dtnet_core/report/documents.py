@@ -8,7 +8,7 @@ from ..base.paths import ROOT
 from ..base.results import load_results
 from .charges import charges_table, charges_text
 from .markdown import markdown_table, update_block
-from .pages import card_table, front_table, matbench_table, readme_table, roads_table
+from .pages import answer_text, card_table, front_table, matbench_table, readme_table, roads_table
 from .physics import intervals_text, physics_sentence, physics_table
 from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
@@ -32,10 +32,11 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     stored, paper = load_results(folder / "tensors.json"), json.loads((ROOT / "data/paper/table2.json").read_text())
     dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
     return {
-        ("README.md", "headline"): front_table(stored, paper),
+        ("README.md", "headline"): front_table(stored, paper, load_results(folder / "physics.json")),
+        ("README.md", "answer"): answer_text(json.loads((folder / "known_physics.json").read_text())),
         ("docs/results.md", "chosen on"): chosen_on_text(json.loads((folder / "splits.json").read_text())["chosen_on"]),
         ("README.md", "blind"): blind_sentence(json.loads((folder / "blind.json").read_text())),
-        ("README.md", "physics"): physics_sentence(load_results(folder / "physics.json")),
+        ("docs/results.md", "physics sentence"): physics_sentence(load_results(folder / "physics.json")),
         ("docs/results.md", "physics"): physics_table(load_results(folder / "physics.json")),
         ("data/weights/README.md", "physics"): intervals_text(json.loads((folder / "physics_intervals.json").read_text())),
         ("docs/results.md", "blind"): blind_text(json.loads((folder / "blind.json").read_text())),

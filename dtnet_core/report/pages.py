@@ -13,6 +13,7 @@ from .tables import (
     by_formula,
     format_table,
     headline,
+    interval_over_splits,
     interval_table,
     paper_cell,
     plus_minus,
@@ -20,7 +21,7 @@ from .tables import (
 )
 
 
-def front_table(results: Sequence[Mapping], paper: Mapping) -> str:
+def front_table(results: Sequence[Mapping], paper: Mapping, physics: Sequence[Mapping]) -> str:
     """The front page's table: MAE_ten of the joint models, of the best peer on the same tensors, and of the paper's DTNet.
 
     Parameters
@@ -29,11 +30,15 @@ def front_table(results: Sequence[Mapping], paper: Mapping) -> str:
         Of `data/results/tensors.json`.
     paper : mapping
         `data/paper/table2.json`.
+    physics : sequence of records
+        Of `data/results/physics.json`.
     """
     joint = [r for r in headline(results) if r["model"] == "DTNet-joint"]
     best = max((r["encoder"] for r in joint), key=len, default="")
     many = interval_table(results, paper).set_index("target") if joint else None
     splits, rows = many["splits"].min() if many is not None else 0, []
+    mended = {t: {r["seed"]: r["mae_ten"] for r in physics if (r["target"], r["split"]) == (t, "record")} for t in ("ionic", "total")}
+    vibrating = f"with vibrations (95 %, {min(map(len, mended.values()))} splits)"
     for target in ("electronic", "ionic", "total"):
         errors = {
             "default": [r["mae_ten"] for r in joint if r["target"] == target and r["encoder"] != best],
@@ -44,12 +49,23 @@ def front_table(results: Sequence[Mapping], paper: Mapping) -> str:
         rows.append({
             "target": target,
             f"this kit, best recipe (95 %, {splits} splits)": many.loc[target, "MAE_ten, 95 %"] if many is not None else "-",
+            vibrating: plus_minus(*interval_over_splits(list(mended[target].values())), 3) if len(mended.get(target, ())) > 1 else "the same",
             "this kit, default recipe": _mean_std(errors["default"]),
             "best recipe, formulas kept apart": _mean_std(errors["formula"]),
             "best of PaiNN, M3GNet, MatTen here": f"{_mean_std(lowest)} ({name})",
             "the paper's DTNet": plus_minus(*paper_cell(paper, target, "DTNet"), 3),
         })  # fmt: skip
     return markdown_table(pd.DataFrame(rows))
+
+
+def answer_text(record: Mapping, name: str = "rutile TiO2", variant: str = "default") -> str:
+    """What the lines of the front page print for a crystal of `data/results/known_physics.json`, total tensor."""
+    (row,) = (r for r in record["variants"][variant] if r["name"] == name)
+    said = row["total"]
+    rows = "\n ".join(f"[{' '.join(f'{x + 0.0:6.2f}' for x in np.round(line, 2))}]" for line in said["tensor"])
+    nearest = ", ".join(repr(tuple(n)) for n in row["nearest"][:2])
+    return (f"For {name} (measured, and mended by `variant=\"physics\"`: [here](docs/howto/crystals.md)) these are\n\n```\n[{rows}]\n{said['half_width_68']:.1f} {said['half_width_90']:.1f}\n"
+            f"{row['in_domain']} ({nearest}, ...) {tuple(row['warnings'])}\n```")  # fmt: skip
 
 
 def _mean_std(values: Sequence[float]) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .options import Command, Profile, group
+from typing import Annotated
+
+import typer
+
+from .options import Command, Profile, among, group
 
 app = group("Make tables and figures again from stored results.")
 
@@ -72,11 +76,13 @@ def known() -> None:
 
 
 @app.command(cls=Command)
-def domain() -> None:
+def domain(
+    labels: Annotated[list[str] | None, typer.Option(callback=among("domain.benchmark", "RECIPES"), help="what networks learn from; those not named stay in the file as they are; default: all")] = None,
+) -> None:
     """Keep kinds of crystals from training and judge the answers for them: data/results/domain.json, and the known crystals beside the weights."""
-    from ...domain.record import run_domain
+    from ...domain.record import RECIPES, run_domain
 
-    record = run_domain()
+    record = run_domain(labels or tuple(RECIPES))
     for variant in record["variants"]:
         for kind, scores in variant["kinds"].items():
             e = scores["electronic"]
