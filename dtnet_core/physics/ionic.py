@@ -16,7 +16,6 @@ from pymatgen.core import Structure
 from ..crystals.symmetry import primitive_structure
 from ..features import Features
 from ..members import with_total
-from ..metrics import scalar_constant
 from ..potentials.open_encoder import OpenEncoder
 from ..potentials.registry import load_encoder
 from ..potentials.store import compute_features
@@ -100,15 +99,20 @@ def mend(members: np.ndarray, companion: np.ndarray, modes: Modes) -> tuple[np.n
         Difference between the companion's and the networks' constant; 0 without modes.
     """
     known = modes.known
-    networks = scalar_constant(members.mean(0))[known]  # [b]
+    networks = _constant(members.mean(0))[known]  # [b]
     wanted = np.exp(SHARE * companion[known] + (1 - SHARE) * log_of(networks))
-    shape = modes.sums[known] / np.maximum(scalar_constant(modes.sums[known]), 1e-9)[:, None, None]
+    shape = modes.sums[known] / np.maximum(_constant(modes.sums[known]), 1e-9)[:, None, None]
     mended, apart = members.copy(), np.zeros(members.shape[1])
     for m, one in enumerate(members):
-        relative = np.where(networks > SMALLEST, scalar_constant(one)[known] / np.maximum(networks, SMALLEST), 1.0)
+        relative = np.where(networks > SMALLEST, _constant(one)[known] / np.maximum(networks, SMALLEST), 1.0)
         mended[m, known] = (relative * wanted)[:, None, None] * shape
     apart[known] = np.abs(np.exp(companion[known]) - networks)
     return mended, apart
+
+
+def _constant(tensors: np.ndarray) -> np.ndarray:
+    """`metrics.scalar_constant`, of no tensors and of ones that are not finite too: a judge comes after (`trust.judge`)."""
+    return np.trace(tensors, axis1=-2, axis2=-1) / 3
 
 
 @dataclass(frozen=True)
