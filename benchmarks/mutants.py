@@ -52,12 +52,11 @@ TESTS = {
     "matbench.model": MATBENCH, "matbench.run": MATBENCH,
     "training.ship": [BY_HAND, BLIND, JOINT, "-k", "by_hand or shipped_networks or ships"],
     "training.joint": [BY_HAND, BLIND, JOINT, "-k", "by_hand or joint_models or ships or relative"],
-    "physics.force_constants": [MODES], "physics.modes": [MODES, IONIC], "physics.store": [MODES],
-    "physics.companion": [IONIC], "physics.ionic": [IONIC], "training.physics": [IONIC],
-    "physics.charges": [CHARGES, "-k", "not command"], "physics.born": [CHARGES, "-k", "not command"], "physics.born_file": [CHARGES, "-k", "phonopy"],
-    "training.born": [CHARGES, "-k", "not command"],
-    "trust.judge": [JUDGE], "trust.principal": [PRINCIPAL, "-k", "not shipped"], "training.principal": [PRINCIPAL, "-k", "not shipped"],
-    "trust.reach": [REACH], "trust.standing": [JUDGE, REACH],
+    "physics.force_constants": [MODES], "physics.modes": [MODES, IONIC], "physics.store": [MODES], "physics.companion": [IONIC], "physics.ionic": [IONIC],
+    "physics.charges": [f"{CHARGES[:-3]}_by_hand.py", CHARGES, "-k", "not command"], "physics.born": [CHARGES], "physics.born_file": [CHARGES, "-k", "phonopy"],
+    "trust.judge": [JUDGE, "-k", "not slab"], "trust.principal": [PRINCIPAL, "-k", "not shipped"], "trust.reach": [f"{REACH[:-3]}_by_hand.py", REACH],
+    "trust.standing": [f"{REACH[:-3]}_by_hand.py", JUDGE], "training.principal": [PRINCIPAL, "-k", "not shipped"],
+    "training.physics": ["tests/training/test_physics_by_hand.py"], "training.born": [CHARGES, "-k", "not command"],
 }  # fmt: skip
 """Module -> what pytest gets: files that cover it, fastest first. Tests that need the full data are left out: its folder is not set."""
 

@@ -260,6 +260,43 @@ def test_what_is_kept_is_read_again_and_what_is_broken_is_not(tmp_path):
         assert store.stored_force_constants(Named, [structure], tmp_path, False, compute=False) == [None]
 
 
+def test_the_lower_triangle_is_kept_by_rows():
+    np.testing.assert_array_equal(store.unpack(np.arange(1.0, 7)), [[1, 2, 4], [2, 3, 5], [4, 5, 6]])
+    assert store.unpack(np.zeros(0)).shape == (0, 0) and store.unpack(np.ones(1)).tolist() == [[1]]
+    assert store.unpack(np.ones(120 * 121 // 2)).shape == (120, 120)
+
+
+def test_force_constants_are_computed_once_and_each_crystal_gets_its_own(tmp_path, monkeypatch):
+    """Those of files that hold no numbers, or of another crystal's size, anew; in single precision, so that it makes no difference who computed them."""
+    potential, calls = Embedded(), []
+    monkeypatch.setattr(store, "force_constants", lambda encoder, structure: calls.append(structure) or force_constants(encoder, structure))
+    crystals = [CRYSTALS["hexagonal"](), rocksalt(), CRYSTALS["triclinic"]()]
+    ask = lambda some, **more: store.stored_force_constants(potential, some, tmp_path, False, **more)  # noqa: E731
+    first = ask(crystals[:2])
+    assert calls == crystals[:2] and [len(k) for k in first] == [12, 6]
+    for k, structure in zip(first, crystals, strict=False):
+        np.testing.assert_array_equal(k, force_constants(potential, structure).astype(np.float32).astype(float))
+    again = ask(crystals[::-1], compute=False)
+    assert again[0] is None and len(calls) == 2
+    for k, kept in zip(again[:0:-1], first, strict=True):
+        np.testing.assert_allclose(k, kept, atol=1e-6)
+    path = store.path_of(potential, crystals[1], tmp_path)
+    assert path.parent == tmp_path / "embedded/v1/gamma" and len(list(path.parent.iterdir())) == 2
+    for broken in (np.full(21, np.nan, np.float32), np.zeros(20, np.float32), np.zeros((6, 6), np.float32)):
+        np.save(path, broken)
+        with pytest.warns(UserWarning, match="no force constants to be read"):
+            (mended,) = ask(crystals[1:2])
+        np.testing.assert_array_equal(mended, first[1])
+    assert len(calls) == 5 and ask(crystals[1:2])[0] is not None and len(calls) == 5
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "embedded").write_text("a file in the folder's place")
+    with pytest.warns(UserWarning, match="force constants cannot be kept there"):
+        (found,) = store.stored_force_constants(Embedded(), [rocksalt()], tmp_path, False)
+    np.testing.assert_allclose(found, force_constants(Embedded(), rocksalt()), atol=1e-6)
+
+
 def test_force_constants_agree_with_differences_of_energies():
     """With all symmetry, against central differences of the energy without any."""
     structure = Structure.from_spacegroup("P4mm", Lattice.tetragonal(3.9, 4.2), ["Ba", "Ti", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.53], [0.5, 0.5, 0], [0.5, 0, 0.5]])
