@@ -266,7 +266,7 @@ def test_the_lower_triangle_is_kept_by_rows():
     assert store.unpack(np.ones(120 * 121 // 2)).shape == (120, 120)
 
 
-def test_force_constants_are_computed_once_and_each_crystal_gets_its_own(tmp_path, monkeypatch):
+def test_force_constants_are_computed_once_and_each_crystal_gets_its_own(tmp_path, monkeypatch, capsys):
     """Those of files that hold no numbers, or of another crystal's size, anew; in single precision, so that it makes no difference who computed them."""
     potential, calls = Embedded(), []
     monkeypatch.setattr(store, "force_constants", lambda encoder, structure: calls.append(structure) or force_constants(encoder, structure))
@@ -284,10 +284,12 @@ def test_force_constants_are_computed_once_and_each_crystal_gets_its_own(tmp_pat
     assert path.parent == tmp_path / "embedded/v1/gamma" and len(list(path.parent.iterdir())) == 2
     for broken in (np.full(21, np.nan, np.float32), np.zeros(20, np.float32), np.zeros((6, 6), np.float32)):
         np.save(path, broken)
-        with pytest.warns(UserWarning, match="no force constants to be read"):
+        with pytest.warns(UserWarning, match="no force constants to be read") as told:
             (mended,) = ask(crystals[1:2])
+        assert told[0].filename == __file__  # whoever asked
         np.testing.assert_array_equal(mended, first[1])
-    assert len(calls) == 5 and ask(crystals[1:2])[0] is not None and len(calls) == 5
+    assert len(calls) == 5 and ask(crystals[1:2])[0] is not None and len(calls) == 5 and not capsys.readouterr().err
+    assert store.stored_force_constants(potential, crystals[1:2], tmp_path) and "force constants embedded: 100%" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
