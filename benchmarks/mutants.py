@@ -33,6 +33,8 @@ RESULTS = ROOT / "data/results/mutants.json"
 JOINT, BLIND, BY_HAND = (f"tests/training/test_{name}.py" for name in ("joint", "blindness", "joint_by_hand"))
 READOUT = ["tests/test_readout.py", "tests/test_plain_readout.py"]
 DFPT = ["tests/dfpt/test_engines.py", "tests/dfpt/test_full_tensors.py", "tests/dfpt/test_vasp.py", "tests/dfpt/test_dfpt.py"]
+CHARGES, IONIC, MODES = (f"tests/physics/test_{name}.py" for name in ("charges", "ionic", "modes"))
+JUDGE, PRINCIPAL, REACH = (f"tests/trust/test_{name}.py" for name in ("judge", "principal", "reach"))
 MATBENCH = ["tests/matbench/test_by_hand.py", "tests/matbench/test_blindness.py", "tests/matbench/test_matbench.py", "-k", "by_hand or blindness or mixture or goes_on or learns or pooled"]
 TESTS = {
     "training.calibration": [JOINT, "-k", "quantiles or intervals or base"],
@@ -50,6 +52,11 @@ TESTS = {
     "matbench.model": MATBENCH, "matbench.run": MATBENCH,
     "training.ship": [BY_HAND, BLIND, JOINT, "-k", "by_hand or shipped_networks or ships"],
     "training.joint": [BY_HAND, BLIND, JOINT, "-k", "by_hand or joint_models or ships or relative"],
+    "physics.force_constants": [MODES], "physics.modes": [MODES, IONIC], "physics.store": [MODES], "physics.companion": [IONIC], "physics.ionic": [IONIC],
+    "physics.charges": [f"{CHARGES[:-3]}_by_hand.py", CHARGES, "-k", "not command"], "physics.born": [CHARGES], "physics.born_file": [CHARGES, "-k", "phonopy"],
+    "trust.judge": [JUDGE, "-k", "not slab"], "trust.principal": [PRINCIPAL, "-k", "not shipped"], "trust.reach": [f"{REACH[:-3]}_by_hand.py", REACH],
+    "trust.standing": [f"{REACH[:-3]}_by_hand.py", JUDGE], "training.principal": [PRINCIPAL, "-k", "not shipped"],
+    "training.physics": ["tests/training/test_physics_by_hand.py"], "training.born": [CHARGES, "-k", "not command"],
 }  # fmt: skip
 """Module -> what pytest gets: files that cover it, fastest first. Tests that need the full data are left out: its folder is not set."""
 

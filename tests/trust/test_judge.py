@@ -11,7 +11,7 @@ from dtnet_core.domain.known import known_crystals
 from dtnet_core.ensemble import Ensemble
 from dtnet_core.members import with_total
 from dtnet_core.screening.streaming import _columns
-from dtnet_core.trust.judge import unphysical
+from dtnet_core.trust.judge import below_empty_space, unphysical
 
 from ..conftest import CRYSTALS
 
@@ -40,6 +40,36 @@ def test_what_no_crystal_can_have(found, words):
     assert reason is None if words is None else words in reason
     row = _columns(found)
     assert row.get("error") == reason and ("eps_total_mean" in row) is (reason is None)
+
+
+def one(electronic, ionic) -> np.ndarray:
+    """[2, 3, 3, 3]: two networks that say the same tensors."""
+    return with_total(np.stack([np.stack([np.asarray(electronic, float), np.asarray(ionic, float)])] * 2))
+
+
+def test_where_the_bounds_are():
+    """Just inside and just outside; eigenvalues and elements of either sign count, not the diagonal, and a rounding below a floor is none."""
+
+    def two(ratio):  # constants with this deviation over their mean
+        total = 50 + np.array([1, -1]) * 50 * ratio / np.sqrt(2)
+        return members((3.0, 3.0), total - 3)
+
+    assert unphysical(two(0.98)) is None and "disagree by 102 %" in unphysical(two(1.02))
+    assert unphysical(members((3.0,), (7.0,))) is None  # one network cannot disagree
+    wide, eye = np.array([[600.0, -490, 0], [-490, 600, 0], [0, 0, 600]]), np.eye(3)
+    assert unphysical(one(3 * eye, 496 * eye)) is None and "element of 501" in unphysical(one(3 * eye, 498 * eye))
+    assert "element of 603" in unphysical(one(3 * eye, wide)) and unphysical(one(3 * eye, 0.8 * wide)) is None
+    tilted = np.array([[0, 1.0, 0], [1, 0, 0], [0, 0, 0]])
+    assert unphysical(one(3 * eye + 1.9 * tilted, 3 * eye)) is None and "electronic tensor has the eigenvalue 0.9, below 1" in unphysical(one(3 * eye + 2.1 * tilted, 3 * eye))
+    assert unphysical(one(3 * eye, 2 * eye + 1.9 * tilted)) is None and "ionic tensor has the eigenvalue -0.1, below 0" in unphysical(one(3 * eye, 2 * eye + 2.1 * tilted))
+    twisted = np.array([[0, 5.0, 0], [-5, 0, 0], [0, 0, 0]])
+    assert unphysical(one(3 * eye + twisted, 3 * eye + twisted)) is None
+    assert unphysical(one(0.9995 * eye, -0.0005 * eye)) is None and "0.998" in unphysical(one(0.998 * eye, 3 * eye)) and "-0.002" in unphysical(one(3 * eye, -0.002 * eye))
+
+
+def test_empty_space_is_the_least():
+    assert below_empty_space(1.0) == "" and below_empty_space(7.0) == ""
+    assert "electronic constant is 0.99 " in below_empty_space(0.99) and "-3 " in below_empty_space(-3.0)
 
 
 class Fixed:
