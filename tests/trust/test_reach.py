@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -85,7 +87,11 @@ def test_shipped_networks_say_what_they_do_not_know(tmp_path):
     assert all("outside of the domain" in " ".join(words) for words in found.warnings[:3]) and found.warnings[3:] == ((), ())
     assert "before it is bounded" in found.warnings[2][0] and "no training crystal has Ar" in found.warnings[0][0]
     assert [len(n) for n in found.nearest] == [NEIGHBOURS] * 5 and found.tensors[2].trace() / 3 + found.wide[2] > 8  # DFPT gives 8 to 10
-    ensemble.reach, reach = None, ensemble.reach
+    reach = ensemble.reach
+    ensemble.reach = replace(reach, guess=None)
+    grown = ensemble.predict([layered, rocksalt], tmp_path, progress=False)
+    ensemble.reach = None
     narrow = ensemble.predict([layered, rocksalt], tmp_path, progress=False)
-    assert found.wide[3] == pytest.approx(narrow.wide[1]) and found.wide[2] == pytest.approx(narrow.wide[0] * reach.wider(found.distance[2:3], ensemble.calibration["growth"])[0])
+    assert grown.wide[1] == pytest.approx(narrow.wide[1]) and grown.wide[0] == pytest.approx(narrow.wide[0] * reach.wider(found.distance[2:3], ensemble.calibration["growth"])[0])
+    assert found.wide[3] > grown.wide[1]  # by how far guess and networks are apart
     assert found.wide[2] > 2 and (found.wide > found.std).all() and set(map(str, COVERAGES)) < set(ensemble.calibration)
