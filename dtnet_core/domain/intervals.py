@@ -39,7 +39,7 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     -------
     dict
         "distance": of the test crystals, over the median of the validation crystals. By target, arrays over the test crystals: "error" (MAE_ten), "off" (constant wrong by
-        more than 25 %), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, over the constant), "at_bound",
+        more than 25 %), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, whichever is larger), "constant" (predicted), "at_bound",
         and "factors" of `calibrate` on the validation crystals.
     """
     distance = {part: reach.nearest(reach.place(invariants[found[part]]))[0] for part in ("val", "test")}
@@ -58,7 +58,7 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
         spread = np.maximum(*(raw_spread(x, factors["base"], apart["test"][:, k]) for x in (raw["test"], said["test"][:, :, k])))
         result[target] = {
             "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / spread, "factors": factors,
-            "spread": spread / np.maximum(scalar_constant(mean["test"]), SMALLEST), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < FLOORS[target] + 0.02,
+            "spread": spread, "constant": np.maximum(scalar_constant(mean["test"]), SMALLEST), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < FLOORS[target] + 0.02,
         }  # fmt: skip
     return result
 

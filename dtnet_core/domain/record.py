@@ -48,7 +48,7 @@ def kind_scores(fold: Fold, alone: Mapping, leaning: Mapping, rows: np.ndarray, 
             inside = {str(c): covered(after["ratio"], distance, after["factors"][str(c)], powers["leaning"][target]) for c in COVERAGES}
             wide, widest = after["spread"] * growth(distance, powers["leaning"][target]), str(COVERAGES[-1])
             entry[target]["leaning"] = _errors(after) | {
-                "auroc": _auroc(after["off"], wide), "covered": {c: held.mean() for c, held in inside.items()},
+                "auroc": _auroc(after["off"], wide / after["constant"]), "covered": {c: held.mean() for c, held in inside.items()},
                 "covered_or_marked": (inside[widest] | (distance > limit)).mean(), "missed_at_bound": (after["at_bound"] & ~inside[widest]).mean(),
                 "sparsification": sparsification(after["error"], wide).mean() / after["error"].mean(),
             }  # fmt: skip
@@ -76,7 +76,7 @@ def sparsification(error: np.ndarray, doubt: np.ndarray) -> np.ndarray:
 
 
 def curves(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]]) -> dict[str, dict[str, np.ndarray]]:
-    """By target: `sparsification` of all tested crystals of all folds by the width of the interval over the constant, by the distance, and by the error itself."""
+    """By target: `sparsification` of all tested crystals of all folds by the width of the interval, by the distance, and by the error itself."""
     found = {}
     for target in TARGETS:
         error = np.concatenate([j[target]["error"] for j in judged])

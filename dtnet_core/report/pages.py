@@ -58,13 +58,13 @@ def front_table(results: Sequence[Mapping], paper: Mapping, physics: Sequence[Ma
     return markdown_table(pd.DataFrame(rows))
 
 
-def answer_text(record: Mapping, name: str = "rutile TiO2", variant: str = "default") -> str:
+def answer_text(record: Mapping, name: str = "rock salt MgO", variant: str = "default") -> str:
     """What the lines of the front page print for a crystal of `data/results/known_physics.json`, total tensor."""
     (row,) = (r for r in record["variants"][variant] if r["name"] == name)
     said = row["total"]
     rows = "\n ".join(f"[{' '.join(f'{x + 0.0:6.2f}' for x in np.round(line, 2))}]" for line in said["tensor"])
     nearest = ", ".join(repr(tuple(n)) for n in row["nearest"][:2])
-    return (f"For {name} (measured, and mended by `variant=\"physics\"`: [here](docs/howto/crystals.md)) these are\n\n```\n[{rows}]\n{said['half_width_68']:.1f} {said['half_width_90']:.1f}\n"
+    return (f"For {name} the last two lines are (argon, copper, rutile and others: [here](docs/howto/crystals.md))\n\n```\n[{rows}]\n{said['half_width_68']:.1f} {said['half_width_90']:.1f}\n"
             f"{row['in_domain']} ({nearest}, ...) {tuple(row['warnings'])}\n```")  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_sparsification_by_hand():
 
 
 def judged(off, ratio, distance, spread, at_bound=(False,) * 4) -> dict:
-    target = {"error": np.array([1.0, 2.0, 3.0, 4.0]), "off": np.array(off), "ratio": np.array(ratio), "spread": np.array(spread), "at_bound": np.array(at_bound), "factors": {"0.68": 1.0, "0.9": 2.0}}
+    target = {"error": np.array([1.0, 2.0, 3.0, 4.0]), "off": np.array(off), "ratio": np.array(ratio), "spread": 2.0 * np.array(spread), "constant": np.full(4, 2.0), "at_bound": np.array(at_bound), "factors": {"0.68": 1.0, "0.9": 2.0}}
     return {"distance": np.array(distance)} | {t: target for t in ("electronic", "ionic", "total")}
 
 

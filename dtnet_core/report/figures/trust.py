@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .theme import MUTED, PALETTE, TWO_COLUMNS, figure, letter_panels
 
-_CURVES = {"interval": "relative width of the interval", "distance": "distance from the training crystals", "error": "the error itself"}
+_CURVES = {"interval": "width of the interval", "distance": "distance from the training crystals", "error": "the error itself"}
 
 
 @figure
