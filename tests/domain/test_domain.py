@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS
 from dtnet_core.crystals.record import Record
 from dtnet_core.domain.benchmark import Fold, rows_of_labels
-from dtnet_core.domain.intervals import POWERS, covered, smallest_power
+from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
 from dtnet_core.domain.record import KEPT, kind_scores, sparsification
 
@@ -77,6 +78,22 @@ def test_intervals_that_grow_by_hand():
     never = {"distance": np.zeros(2), "electronic": {"ratio": np.array([5.0, 5.0]), "factors": {"0.9": 1.0, "0.5": 1.0}}}
     assert smallest_power([never], "electronic", 0.9) == POWERS[-1]
     assert smallest_power([fold, never], "electronic", 0.5) == 3.0  # the mean over folds, each counted alike
+
+
+def test_the_guess_of_a_fold_sees_its_training_crystals_only():
+    """Labels and features of all others are exchanged: not a bit of it changes; one of its own is: it does."""
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(40, 8))
+    records = [record(f"r{i}", electronic=2.0 + features[i, 0] ** 2, ratio=1.0 + i / 40) for i in range(40)]
+    records = [replace(r, eps_ionic=(1 + i / 10) * np.eye(3)) for i, r in enumerate(records)]
+    rows = np.arange(0, 40, 2)
+    guess = reach_of(task_of(records, 40), rows, features).guess
+    others = [r if i in rows else replace(r, eps_electronic=9 * np.eye(3), eps_ionic=7 * np.eye(3)) for i, r in enumerate(records)]
+    mixed = np.where(np.isin(np.arange(40), rows)[:, None], features, 5.0)
+    again = reach_of(task_of(others, 40), rows, mixed).guess
+    assert all(np.array_equal(getattr(guess, k), getattr(again, k)) for k in ("center", "scale", "components", "vectors", "weights", "intercepts"))
+    own = [replace(r, eps_ionic=9 * np.eye(3)) if i == rows[3] else r for i, r in enumerate(records)]
+    assert not np.array_equal(reach_of(task_of(own, 40), rows, features).guess.log_constants(features), guess.log_constants(features))
 
 
 def test_sparsification_by_hand():
