@@ -9,7 +9,7 @@ from ..base.results import load_results
 from .charges import charges_table, charges_text
 from .markdown import markdown_table, update_block
 from .pages import answer_text, card_table, front_table, matbench_table, readme_table, roads_table
-from .physics import intervals_text, physics_sentence, physics_table
+from .physics import intervals_text, physics_sentence, physics_table, settings_table
 from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
 from .tables import by_formula, headline, interval_table
@@ -37,6 +37,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "chosen on"): chosen_on_text(json.loads((folder / "splits.json").read_text())["chosen_on"]),
         ("README.md", "blind"): blind_sentence(json.loads((folder / "blind.json").read_text())),
         ("docs/results.md", "physics sentence"): physics_sentence(load_results(folder / "physics.json")),
+        ("docs/results.md", "physics settings"): settings_table(json.loads((folder / "physics_settings.json").read_text())),
         ("docs/results.md", "physics"): physics_table(load_results(folder / "physics.json")),
         ("data/weights/README.md", "physics"): intervals_text(json.loads((folder / "physics_intervals.json").read_text())),
         ("docs/results.md", "blind"): blind_text(json.loads((folder / "blind.json").read_text())),
