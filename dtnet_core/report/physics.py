@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from .markdown import markdown_table
+from .tables import spell_seeds
 
 _SPLITS = {"record": "random", "group": "by formula"}
 
@@ -20,7 +21,7 @@ def physics_table(runs: Sequence[Mapping]) -> str:
     )
     rows = []
     for (split, target, who), group in frame.groupby(["split", "target", "crystals"], sort=False):
-        rows.append({"split": _SPLITS[split], "target": target, "test crystals": f"{who.replace('_', ' ')} ({group['n'].mean():.0f})", "seeds": _seeds(group["seed"]),
+        rows.append({"split": _SPLITS[split], "target": target, "test crystals": f"{who.replace('_', ' ')} ({group['n'].mean():.0f})", "seeds": spell_seeds(group["seed"]),
                      "MAE_ten without modes": _spread(group["without"]), "with modes": _spread(group["with"]), "lower by": f"{100 * (1 - group['with'].mean() / group['without'].mean()):.0f} %"})  # fmt: skip
     return markdown_table(pd.DataFrame(rows))
 
@@ -66,7 +67,3 @@ def intervals_text(record: Mapping) -> str:
 
 def _spread(values: pd.Series) -> str:
     return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
-
-
-def _seeds(values: pd.Series) -> str:
-    return ", ".join(str(v) for v in sorted(set(values)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from .markdown import markdown_table
+from .tables import spell_seeds
 
 
 def chosen_on_text(found: Mapping) -> str:
@@ -21,8 +22,7 @@ def twins_table(results: Sequence[Mapping]) -> str:
     runs = [r for r in results if r["model"] == "DTNet-joint" and r["split"] == "record" and r.get("n_near_twins") is not None]
     rows = []
     for (encoder, target), group in pd.DataFrame(runs).groupby(["encoder", "target"]) if runs else ():
-        seeds = sorted(group["seed"])
-        rows.append({"target": target, "encoder": encoder, "seeds": ", ".join(map(str, seeds)), "near twins of 259": f"{group['n_near_twins'].mean():.0f}",
+        rows.append({"target": target, "encoder": encoder, "seeds": spell_seeds(group["seed"]), "near twins of 259": f"{group['n_near_twins'].mean():.0f}",
                      "MAE_ten": f"{group['mae_ten'].mean():.3f}", "without near twins": f"{group['mae_ten_without_near_twins'].mean():.3f}"})  # fmt: skip
     return markdown_table(pd.DataFrame(rows).sort_values(["target", "encoder"])) if rows else "not counted yet"
 

@@ -16,6 +16,7 @@ from dtnet_core.base import results as r
 from dtnet_core.report import pages, screening
 from dtnet_core.report import tables as t
 from dtnet_core.report.documents import markdown_blocks
+from dtnet_core.report.tables import spell_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE2 = json.loads((ROOT / "data" / "paper" / "table2.json").read_text())
@@ -173,3 +174,7 @@ def test_shares_of_few_hits_come_with_their_interval():
     assert "9 are among" in text and "51 times chance" in text and "3 divisions into folds with 8 to 10, 95 % interval of their mean 36 to 66" in text
     assert pages.paired_text({"difference": -0.009, "interval": [-0.02, 0.001]}).endswith("holds 0") and "holds" not in pages.paired_text({"difference": -0.013, "interval": [-0.02, -0.007]})
     assert t.mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 4.303 / 3**0.5), abs=1e-3)  # t of two degrees of freedom
+
+
+def test_seeds_in_a_row_are_a_range():
+    assert spell_seeds([3, 1, 0, 2, 7, 7]) == "0-3, 7" and spell_seeds([5, 4]) == "4, 5" and spell_seeds([]) == ""
