@@ -22,6 +22,7 @@ from .trust import (
     kinds_text,
     known_text,
     principal_table,
+    same_material_text,
     twins_table,
 )
 
@@ -48,6 +49,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/howto/crystals.md", "principal"): principal_table(json.loads((folder / "principal.json").read_text())),
         ("docs/howto/charges.md", "charges"): charges_table(json.loads((folder / "charges.json").read_text())),
         ("data/weights/README.md", "charges"): charges_text(json.loads((folder / "charges.json").read_text())),
+        ("docs/results.md", "same material"): same_material_text(json.loads((folder / "same_material.json").read_text())),
         ("docs/results.md", "twins"): twins_table(stored),
         ("docs/results.md", "results"): readme_table(dtnets, paper),
         ("docs/results.md", "by formula"): readme_table(by_formula(stored), paper),

@@ -20,8 +20,10 @@ from dtnet_core.baselines import price, search
 from dtnet_core.baselines.experiment import NETWORKS, BaselineExperiment, Shared, run_baseline
 from dtnet_core.baselines.m3gnet import M3GNet, matgl
 from dtnet_core.baselines.painn import PaiNN
+from dtnet_core.baselines.same_material import measure
 from dtnet_core.baselines.tensor_field import MATTEN, TensorField, TensorFieldConfig, wigner
 from dtnet_core.crystals.symmetry import CRYSTAL_SYSTEMS
+from dtnet_core.data.splits import draw_split
 from dtnet_core.metrics import metrics_by_system, scalar_constant
 from dtnet_core.potentials.packages import import_bare
 from dtnet_core.potentials.parts import restore_double_constants
@@ -413,3 +415,16 @@ def test_the_peak_of_memory_can_start_anew():
         high = peak_memory_mb()
     forget_peak_memory()
     assert peak_memory_mb() < high - 200  # of the block's 320 MB
+
+
+def test_what_a_copy_of_a_test_crystal_is_worth(tmp_path):
+    """A crystal of the training set stands for a test crystal's material: it is left out, and nothing else is."""
+    shared = Shared("mini", cache_dir=tmp_path / "cache", progress=False)
+    drawn = draw_split(shared.records, 0)
+    test, train = shared.records[drawn["test"][0]], int(drawn["train"][0])
+    shared.records = [replace(test, id=r.id, mp_id=None) if i == train else r for i, r in enumerate(shared.records)]
+    found = measure([0], "median", shared, tmp_path / "found.json")
+    before = measure([0], "median", Shared("mini", cache_dir=tmp_path / "cache", progress=False), tmp_path / "before.json")
+    left = {name: {row["left_out"] for row in record["rows"]} for name, record in (("found", found), ("before", before))}
+    assert left["found"] == {next(iter(left["before"])) + 1} and len(left["before"]) == 1
+    assert any(row["mae_ten"] != row["mae_ten_left_out"] for row in found["rows"]) and len(found["rows"]) == 3

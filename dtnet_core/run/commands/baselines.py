@@ -126,3 +126,17 @@ def search(
         record = chapter.search(chapter.BaselineExperiment(name, target, profile, train=train), trials, shared)
         chapter.keep(record, file)
         print(f"{name:12s} learning rate {record['learning_rate']:.2e}: validation MAE_ten {record['validation_mae_ten']:.3f}", flush=True)
+
+
+@app.command(cls=Command)
+def same_material(
+    model: Annotated[str, typer.Option(metavar="median|forest|ridge", callback=among("baselines.references", "REFERENCES"))] = "ridge",
+    seeds: Seeds = None,
+    threads: Threads = 1,
+) -> None:
+    """Measure what a reference gains where a test crystal's own material trains under another id: data/results/same_material.json."""
+    from ...baselines.same_material import measure
+
+    use_threads(threads)
+    for row in measure(seeds or range(5), model)["rows"]:
+        print(f"{row['target']:10s} seed {row['seed']}: {row['left_out']} crystals left out, MAE_ten {row['mae_ten']:.3f} -> {row['mae_ten_left_out']:.3f}", flush=True)
