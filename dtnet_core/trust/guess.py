@@ -2,7 +2,7 @@
 
 Far from what they learned from, networks extrapolate to anything. A support vector machine on pooled features returns to the mean of its training crystals
 instead. An answer leans on its guess where the crystal is far, and where the networks differ by much of their own constant; elsewhere it stays what it was.
-How far and how much was chosen on two folds of the benchmark of reach (pairs of elements, bonding) and on validation crystals.
+How far and how much was chosen on two folds of the benchmark of reach (pairs of elements, bonding) and on validation crystals, on which no error may grow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FLOORS = (1.0, 0.0)
 FAR = (1.75, 2.5)
 """Distances, in units of the typical one, between which an answer comes to lean on its guess by `MOST`."""
 MOST = 0.5
-APART = (0.15, 0.5)
+APART = (0.5, 1.5)
 """Deviations of the networks, over their constant, between which an answer comes to lean on its guess wholly."""
 
 
