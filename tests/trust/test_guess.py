@@ -40,8 +40,8 @@ def test_far_answers_go_half_way_in_logarithms():
 
 
 def test_networks_that_differ_by_much_count_for_nothing():
-    """Before the link they are at -3 and 3; with it one is at empty space."""
-    said, before = members_of([1.0, 3.0], [0.5, 1.5]), members_of([-3.0, 3.0], [-0.5, 1.5])
+    """Before the link they are at -9 and 9; with it one is at empty space."""
+    said, before = members_of([1.0, 3.0], [0.5, 1.5]), members_of([-9.0, 9.0], [-5.0, 5.0])
     found, apart = lean(said, before, np.log([[9.0, 4.0]]), np.zeros(1))
     assert constants(found) == pytest.approx([9.0, 4.0]) and apart[0] == pytest.approx([7.0, 3.0])
     assert found[1, 0, 0, 0, 0] / found[0, 0, 0, 0, 0] == pytest.approx(3.0)  # they differ as before
@@ -51,7 +51,7 @@ def test_networks_that_differ_by_much_count_for_nothing():
 def test_no_eigenvalue_falls_below_empty_space():
     tensors = np.diag([1.0, 2.0, 9.0])
     said = np.array([[[tensors, tensors - np.eye(3)]]] * 2)
-    found, _ = lean(said, said + 5 * np.array([1, -1])[:, None, None, None, None], np.log([[0.5, 0.01]]), np.zeros(1))
+    found, _ = lean(said, said + 50 * np.array([1, -1])[:, None, None, None, None], np.log([[0.5, 0.01]]), np.zeros(1))
     eigenvalues = np.linalg.eigvalsh(found)
     assert eigenvalues[:, 0, 0].min() >= 1 - 1e-12 and eigenvalues[:, 0, 1].min() >= 0
     assert constants(found) == pytest.approx([1.0, SMALLEST])
