@@ -28,7 +28,7 @@ from .readout import DTNet as Network
 from .trust.judge import unphysical
 from .trust.principal import Principal, principal
 from .trust.reach import FEATURES as REACH_FEATURES
-from .trust.reach import Reach, invariants_of, load_reach
+from .trust.reach import Place, Reach, invariants_of, load_reach
 from .trust.standing import stand
 
 KNOWN = "known.safetensors"
@@ -142,7 +142,7 @@ class Ensemble:
         """
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
-        everything, unbounded, apart = self.opinions(found, len(crystals))
+        everything, unbounded, apart, place = self.opinions(found, len(crystals))
         guess = np.zeros(len(crystals), dtype=bool)
         said: list[tuple[str, ...]] = [()] * len(crystals)
         if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
@@ -159,15 +159,15 @@ class Ensemble:
         apart = apart[:, TARGETS.index(self.target)]
         kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
         spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"], apart[kept]) for x in (members, raw)))
-        where = stand(self.reach, crystals, found.get(REACH_FEATURES, ()), unbounded, flags)
+        where = stand(self.reach, crystals, place, unbounded, flags)
         wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
         told = tuple((*words, *more) for words, more in zip(where.warnings, said, strict=True))
         axes = principal(members, raw, self.calibration.get("principal"), wider)
         return Prediction(members.mean(0), std, wide, members, flags, where.in_domain & ~guess, where.distance, where.nearest, told, axes)
 
-    def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What each network says of B = `number` crystals, two [M, B, 3, 3, 3] as of `members.member_tensors`, the first as of `trust.reach.Reach.lean`; and its `apart` [B, 3].
+    def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Place | None]:
+        """What each network says of B = `number` crystals, two [M, B, 3, 3, 3] as of `members.member_tensors`, the first as of `trust.reach.Reach.lean`; its `apart` [B, 3]; and where they are.
 
         Parameters
         ----------
@@ -181,9 +181,10 @@ class Ensemble:
         ] or [(np.zeros((len(self.networks), 0, 3, 3, 3)),) * 2]
         bounded, unbounded = (np.concatenate(parts, 1) for parts in zip(*batches, strict=True))
         if self.reach is None or not number:
-            return bounded, unbounded, np.zeros((number, len(TARGETS)))
-        leaning, apart = self.reach.lean(bounded, unbounded, invariants_of(found[REACH_FEATURES]))
-        return leaning, unbounded, apart
+            return bounded, unbounded, np.zeros((number, len(TARGETS))), None
+        place = self.reach.locate(invariants_of(found[REACH_FEATURES]))
+        leaning, apart = self.reach.lean(bounded, unbounded, place)
+        return leaning, unbounded, apart, place
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

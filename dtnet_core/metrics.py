@@ -119,6 +119,20 @@ def scalar_constant(tensors) -> np.ndarray:
     return np.trace(_tensors(tensors), axis1=1, axis2=2) / 3  # [B]
 
 
+def raw_constant(tensors: np.ndarray) -> np.ndarray:
+    """`scalar_constant` of [..., 3, 3], of none and of ones that are not finite too: a judge comes after (`trust.judge`)."""
+    return np.trace(tensors, axis1=-2, axis2=-1) / 3
+
+
+SMALLEST_CONSTANT = 0.05
+"""Constants below count as this in logarithms: an ionic part of nothing has none."""
+
+
+def log_of(constants: np.ndarray) -> np.ndarray:
+    """Logarithms of dielectric constants, those below `SMALLEST_CONSTANT` raised to it."""
+    return np.log(np.maximum(constants, SMALLEST_CONSTANT))
+
+
 def eigenvalues(tensors) -> np.ndarray:
     """Eigenvalues in ascending order of the symmetric parts (T + T^t) / 2. [B, 3, 3] -> [B, 3]."""
     tensors = _tensors(tensors)

@@ -11,15 +11,15 @@ import torch
 from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from ..members import raw_spread, with_total
-from ..metrics import mae_ten, scalar_constant
+from ..metrics import SMALLEST_CONSTANT, mae_ten, scalar_constant
 from ..training.calibration import calibrate
 from ..training.joint import Task
-from ..trust.guess import SMALLEST, fit_guess
+from ..trust.guess import FLOORS, fit_guess
 from ..trust.reach import Reach, fit_reach, growth
 
+AT_BOUND = 0.02
+"""An answer whose lowest eigenvalue is nearer to its floor counts as at the bound."""
 POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
-FLOORS = {"electronic": 1.0, "ionic": 0.0, "total": 1.0}
-"""No eigenvalue is lower."""
 
 
 def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray) -> dict[str, dict]:
@@ -42,12 +42,12 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
         more than 25 %), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, whichever is larger), "constant" (predicted), "at_bound",
         and "factors" of `calibrate` on the validation crystals.
     """
-    distance = {part: reach.nearest(reach.place(invariants[found[part]]))[0] for part in ("val", "test")}
-    reach = replace(reach, typical=float(np.median(distance["val"])))
-    result: dict[str, dict] = {"distance": distance["test"] / reach.typical}
+    place = {part: reach.locate(invariants[found[part]]) for part in ("val", "test")}
+    reach = replace(reach, typical=float(np.median(place["val"].distance)))
+    result: dict[str, dict] = {"distance": place["test"].distance / reach.typical}
     said, apart = {}, {}
     for part in ("val", "test"):
-        said[part], apart[part] = reach.lean(found[f"{part}_bounded"], found[f"{part}_unbounded"], invariants[found[part]])
+        said[part], apart[part] = reach.lean(found[f"{part}_bounded"], found[f"{part}_unbounded"], place[part])
     for k, target in enumerate(TARGETS):
         raw = {part: found[f"{part}_unbounded"][:, :, k] for part in ("val", "test")}
         mean = {part: said[part][:, :, k].mean(0) for part in ("val", "test")}
@@ -58,7 +58,7 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
         spread = np.maximum(*(raw_spread(x, factors["base"], apart["test"][:, k]) for x in (raw["test"], said["test"][:, :, k])))
         result[target] = {
             "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / spread, "factors": factors,
-            "spread": spread, "constant": np.maximum(scalar_constant(mean["test"]), SMALLEST), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < FLOORS[target] + 0.02,
+            "spread": spread, "constant": np.maximum(scalar_constant(mean["test"]), SMALLEST_CONSTANT), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < (*FLOORS, sum(FLOORS))[k] + AT_BOUND,
         }  # fmt: skip
     return result
 

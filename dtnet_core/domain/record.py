@@ -118,8 +118,7 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
         found[name] = {"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
                        "curves": curves(judged["leaning"], [w["leaning"] for w in without]),
                        "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits)}  # fmt: skip
-    settings = {k: getattr(guess, k) for k in ("COMPONENTS", "MACHINE", "TUBES", "FAR", "MOST", "APART")}
-    record = {"variants": [found[name] for name in RECIPES if name in found], "command": "dtnet results domain", "data_sha256": task.checksum, "guess": settings,
+    record = {"variants": [found[name] for name in RECIPES if name in found], "command": "dtnet results domain", "data_sha256": task.checksum, "guess": guess.settings(),
               "shipped": _ship(task, invariants, found[first]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
     write_json(path, plain(record))
     return record

@@ -16,14 +16,13 @@ from safetensors.numpy import save
 
 from ..base.files import write_atomic
 from ..base.kernel import fit_projection, gaussian, project
+from ..metrics import log_of
 from .modes import DAMPINGS
 
 COMPONENTS = 64
 """Principal components of the pooled features."""
 DAMPING = 0.3
 """In eV/angstrom^2, of the sum whose ratio to the truth is learned and that gives the tensor its shape."""
-SMALLEST = 0.05
-"""Ionic constants below count as this in logarithms."""
 MACHINE = {"C": 5.0, "epsilon": 0.05, "gamma": 0.05}
 
 
@@ -76,11 +75,6 @@ def load_companion(path: str | Path) -> Companion:
     """Read what `Companion.save` wrote; nothing in the file is executed."""
     with safe_open(path, "np") as file:
         return Companion(**{k: file.get_tensor(k).astype(float) for k in _ARRAYS}, **json.loads(file.metadata()["companion"]))
-
-
-def log_of(constants: np.ndarray) -> np.ndarray:
-    """Logarithms of ionic constants, those below `SMALLEST` raised to it."""
-    return np.log(np.maximum(constants, SMALLEST))
 
 
 def fit_companion(pooled: np.ndarray, numbers: np.ndarray, constants: np.ndarray) -> Companion:

@@ -16,12 +16,13 @@ from pymatgen.core import Structure
 from ..crystals.symmetry import primitive_structure
 from ..features import Features
 from ..members import with_total
+from ..metrics import SMALLEST_CONSTANT, log_of, raw_constant
 from ..potentials.open_encoder import OpenEncoder
 from ..potentials.registry import load_encoder
 from ..potentials.store import compute_features
 from .born import load_model
 from .charges import ChargeModel
-from .companion import DAMPING, SMALLEST, Companion, load_companion, log_of
+from .companion import DAMPING, Companion, load_companion
 from .modes import DAMPINGS, polar_modes
 from .store import stored_force_constants
 
@@ -53,6 +54,10 @@ class Modes:
     numbers: np.ndarray
     sums: np.ndarray
     unstable: np.ndarray | None = None
+
+    def of(self, rows: np.ndarray) -> Modes:
+        """Numbers and sums of some crystals."""
+        return Modes(self.numbers[rows], self.sums[rows])
 
     @property
     def known(self) -> np.ndarray:
@@ -103,21 +108,16 @@ def mend(members: np.ndarray, companion: np.ndarray, modes: Modes, share: float 
         Difference between the companion's and the networks' constant; 0 without modes.
     """
     known = modes.known
-    networks = _constant(members.mean(0))[known]  # [b]
+    networks = raw_constant(members.mean(0))[known]  # [b]
     wanted = np.exp(share * companion[known] + (1 - share) * log_of(networks))
     shape = modes.sums[known] if shaped else members.mean(0)[known]
-    shape = shape / np.maximum(_constant(shape), 1e-9)[:, None, None]
+    shape = shape / np.maximum(raw_constant(shape), 1e-9)[:, None, None]
     mended, apart = members.copy(), np.zeros(members.shape[1])
     for m, one in enumerate(members):
-        relative = np.where(networks > SMALLEST, _constant(one)[known] / np.maximum(networks, SMALLEST), 1.0)
+        relative = np.where(networks > SMALLEST_CONSTANT, raw_constant(one)[known] / np.maximum(networks, SMALLEST_CONSTANT), 1.0)
         mended[m, known] = (relative * wanted)[:, None, None] * shape
     apart[known] = np.abs(np.exp(companion[known]) - networks)
     return mended, apart
-
-
-def _constant(tensors: np.ndarray) -> np.ndarray:
-    """`metrics.scalar_constant`, of no tensors and of ones that are not finite too: a judge comes after (`trust.judge`)."""
-    return np.trace(tensors, axis1=-2, axis2=-1) / 3
 
 
 @dataclass(frozen=True)
@@ -171,16 +171,21 @@ class IonicPhysics:
         return polar_modes(k, charges, cell.volume).shares(DAMPING)[:number]
 
 
+def log_constants(companion: Companion, pooled: np.ndarray, modes: Modes) -> np.ndarray:
+    """`companion.Companion.log_constant` [B] of crystals with modes, 0 of those without."""
+    known, logs = modes.known, np.zeros(len(pooled))
+    if known.any():
+        logs[known] = companion.log_constant(pooled[known], modes.numbers[known])
+    return logs
+
+
 def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, pooled: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B].
 
     `pooled` [B, D] are the crystals' pooled features (`trust.reach.invariants_of`).
     """
-    known, logs = modes.known, np.zeros(len(pooled))
-    if known.any():
-        logs[known] = companion.log_constant(pooled[known], modes.numbers[known])
-    ionic, apart = mend(bounded[:, :, 1], logs, modes)
-    raw = np.where(known[:, None, None], ionic, unbounded[:, :, 1])
+    ionic, apart = mend(bounded[:, :, 1], log_constants(companion, pooled, modes), modes)
+    raw = np.where(modes.known[:, None, None], ionic, unbounded[:, :, 1])
     mended, opinions = (with_total(np.stack([x[:, :, 0], y], 2)) for x, y in ((bounded, ionic), (unbounded, raw)))
     return mended, opinions, apart
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from functools import cache
 
-from ..base.paths import ROOT
-from ..base.results import load_results
+from ..base.files import read_json
+from ..base.paths import RESULTS, ROOT
 from .charges import charges_table, charges_text
 from .markdown import markdown_table, update_block
 from .pages import answer_text, card_table, front_table, matbench_table, readme_table, roads_table
@@ -29,36 +29,36 @@ from .trust import (
 
 def markdown_blocks() -> dict[tuple[str, str], str]:
     """What stands in Markdown files, from the stored results: (file, mark of `update_block`) -> text."""
-    folder = ROOT / "data/results"
-    stored, paper = load_results(folder / "tensors.json"), json.loads((ROOT / "data/paper/table2.json").read_text())
+    record = cache(lambda name: read_json(RESULTS / name))
+    stored, paper = record("tensors.json"), read_json(ROOT / "data/paper/table2.json")
     dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
     return {
-        ("README.md", "headline"): front_table(stored, paper, load_results(folder / "physics.json")),
-        ("README.md", "answer"): answer_text(json.loads((folder / "known_physics.json").read_text())),
-        ("docs/results.md", "chosen on"): chosen_on_text(json.loads((folder / "splits.json").read_text())["chosen_on"]),
-        ("README.md", "blind"): blind_sentence(json.loads((folder / "blind.json").read_text())),
-        ("docs/results.md", "physics sentence"): physics_sentence(load_results(folder / "physics.json")),
-        ("docs/results.md", "physics settings"): settings_table(json.loads((folder / "physics_settings.json").read_text())),
-        ("docs/results.md", "physics"): physics_table(load_results(folder / "physics.json")),
-        ("data/weights/README.md", "physics"): intervals_text(json.loads((folder / "physics_intervals.json").read_text())),
-        ("docs/results.md", "blind"): blind_text(json.loads((folder / "blind.json").read_text())),
-        ("docs/results.md", "domain"): domain_table(json.loads((folder / "domain.json").read_text())),
-        ("data/weights/README.md", "domain"): domain_text(json.loads((folder / "domain.json").read_text())),
-        ("data/weights/README.md", "kinds"): kinds_text(json.loads((folder / "domain.json").read_text())),
-        ("docs/howto/crystals.md", "known"): known_text(json.loads((folder / "known_physics.json").read_text())),
-        ("docs/howto/crystals.md", "principal"): principal_table(json.loads((folder / "principal.json").read_text())),
-        ("docs/howto/charges.md", "charges"): charges_table(json.loads((folder / "charges.json").read_text())),
-        ("data/weights/README.md", "charges"): charges_text(json.loads((folder / "charges.json").read_text())),
-        ("docs/results.md", "same material"): same_material_text(json.loads((folder / "same_material.json").read_text())),
+        ("README.md", "headline"): front_table(stored, paper, record("physics.json")),
+        ("README.md", "answer"): answer_text(record("known_physics.json")),
+        ("docs/results.md", "chosen on"): chosen_on_text(record("splits.json")["chosen_on"]),
+        ("README.md", "blind"): blind_sentence(record("blind.json")),
+        ("docs/results.md", "physics sentence"): physics_sentence(record("physics.json")),
+        ("docs/results.md", "physics settings"): settings_table(record("physics_settings.json")),
+        ("docs/results.md", "physics"): physics_table(record("physics.json")),
+        ("data/weights/README.md", "physics"): intervals_text(record("physics_intervals.json")),
+        ("docs/results.md", "blind"): blind_text(record("blind.json")),
+        ("docs/results.md", "domain"): domain_table(record("domain.json")),
+        ("data/weights/README.md", "domain"): domain_text(record("domain.json")),
+        ("data/weights/README.md", "kinds"): kinds_text(record("domain.json")),
+        ("docs/howto/crystals.md", "known"): known_text(record("known_physics.json")),
+        ("docs/howto/crystals.md", "principal"): principal_table(record("principal.json")),
+        ("docs/howto/charges.md", "charges"): charges_table(record("charges.json")),
+        ("data/weights/README.md", "charges"): charges_text(record("charges.json")),
+        ("docs/results.md", "same material"): same_material_text(record("same_material.json")),
         ("docs/results.md", "twins"): twins_table(stored),
         ("docs/results.md", "results"): readme_table(dtnets, paper),
         ("docs/results.md", "by formula"): readme_table(by_formula(stored), paper),
         ("docs/results.md", "interval"): markdown_table(interval_table(stored, paper)),
-        ("docs/results.md", "matbench"): matbench_table(json.loads((folder / "matbench.json").read_text())),
+        ("docs/results.md", "matbench"): matbench_table(record("matbench.json")),
         ("docs/results.md", "baselines"): f"{markdown_table(summary(beside, paper))}\n\n{verdict(cells(beside))}",
-        ("docs/results.md", "screening"): screening_table(load_results(folder / "screening.json")),
-        ("docs/results.md", "enrichment"): enrichment_lines(load_results(folder / "screening.json")),
-        ("data/results/experiments.md", "roads"): roads_table(load_results(folder / "roads.json")),
+        ("docs/results.md", "screening"): screening_table(record("screening.json")),
+        ("docs/results.md", "enrichment"): enrichment_lines(record("screening.json")),
+        ("data/results/experiments.md", "roads"): roads_table(record("roads.json")),
         ("data/weights/README.md", "metrics"): card_table(stored),
         ("data/weights/README.md", "by formula"): readme_table(by_formula(stored), paper),
     }

@@ -26,6 +26,7 @@ from ..ensemble import load_ensemble
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..potentials.registry import load_encoder, parse_features
+from ..trust import guess
 from ..trust.judge import unphysical
 from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of
@@ -62,9 +63,11 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
             encoded = {p: encode(load_encoder(name), batch, layers) for p, name, layers in encoders}
             members, unbounded = member_tensors(ensemble.networks, ensemble.features, encoded)
             words = [flags[i] if flags else "" for i in range(position + 1 - len(batch), position + 1)]
+            place = None
             if ensemble.reach is not None:
-                members, _ = ensemble.reach.lean(members, unbounded, invariants_of([encoded[REACH_FEATURES]]))
-            where = stand(ensemble.reach, batch, [encoded[REACH_FEATURES]] if ensemble.reach else (), unbounded, words)
+                place = ensemble.reach.locate(invariants_of([encoded[REACH_FEATURES]]))
+                members, _ = ensemble.reach.lean(members, unbounded, place)
+            where = stand(ensemble.reach, batch, place, unbounded, words)
             answers += [(members[:, i], where.row(i)) for i in range(len(batch))]
             batch, size = [], 0
     return answers
@@ -205,7 +208,7 @@ class _Ensemble:
 
     def digest(self) -> str:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]
-        content += [self.reach.guess.weights.tobytes()] if self.reach is not None and self.reach.guess is not None else []
+        content += [self.reach.guess.weights.tobytes(), repr(guess.settings()).encode()] if self.reach is not None and self.reach.guess is not None else []
         return f"{' | '.join(self.features)} {hashlib.sha256(b''.join(content)).hexdigest()[:16]}"
 
 

@@ -71,7 +71,7 @@ class Known:
 
     def mended(self, companion: Companion, members: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Electronic, ionic and total tensors [M, b, 3, 3, 3] of crystals, mended, and `apart` [b]."""
-        mended, _, apart = mend_all(companion, members, members, self.pooled[rows], Modes(self.modes.numbers[rows], self.modes.sums[rows]))
+        mended, _, apart = mend_all(companion, members, members, self.pooled[rows], self.modes.of(rows))
         return mended, apart
 
 

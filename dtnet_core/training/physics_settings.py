@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from ..base.paths import RESULTS
 from ..base.results import plain, provenance, write_json
 from ..metrics import mae_ten
-from ..physics.ionic import SHARE, Modes, mend
+from ..physics.ionic import SHARE, log_constants, mend
 from .joint import RECIPES, load_task, predict_members
 from .physics import NETWORKS, benchmark_modes, networks_of
 
@@ -34,8 +33,8 @@ def compare_settings(seeds: Sequence[int], results: str | Path | None = None, ca
         companion = known.fit(split["train"][split["train"] < task.n_benchmark])
         members, truth = predict_members(networks, RECIPES[NETWORKS], task, split["val"])
         mine = split["val"]
-        modes, logs = Modes(known.modes.numbers[mine], known.modes.sums[mine]), np.zeros(len(mine))
-        logs[modes.known] = companion.log_constant(known.pooled[mine][modes.known], modes.numbers[modes.known])
+        modes = known.modes.of(mine)
+        logs = log_constants(companion, known.pooled[mine], modes)
         for shaped in (False, True):
             for share in SHARES:
                 mended, _ = mend(members[:, :, 1], logs, modes, share, shaped)

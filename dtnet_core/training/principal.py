@@ -28,8 +28,6 @@ from ..trust.principal import (
     principal,
     spread,
 )
-from ..trust.reach import FEATURES as REACH_FEATURES
-from ..trust.reach import invariants_of
 from .calibration import best_base, conformal
 from .ship import SHIPPED_SEED
 
@@ -97,11 +95,12 @@ def scores(said: Principal, truth: np.ndarray, factors: Mapping[str, float]) -> 
 
 def answers(ensemble: Ensemble, records: Sequence[Record], target: str, cache_dir: str | Path | None = None, progress: bool = True) -> tuple:
     """Arguments of `fit` for an ensemble and crystals with tensors."""
-    crystals, reach, wider = [r.structure for r in records], ensemble.reach, np.ones(len(records))
+    crystals, wider = [r.structure for r in records], np.ones(len(records))
     found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(ensemble.features)}
-    members, unbounded = (x[:, :, TARGETS.index(target)] for x in ensemble.opinions(found, len(crystals))[:2])
-    if reach is not None:
-        wider = reach.wider(reach.nearest(reach.place(invariants_of(found[REACH_FEATURES])))[0], ensemble.calibration.get("growth", 0.0))
+    *said, _, place = ensemble.opinions(found, len(crystals))
+    members, unbounded = (x[:, :, TARGETS.index(target)] for x in said)
+    if ensemble.reach is not None and place is not None:
+        wider = ensemble.reach.wider(place.distance, ensemble.calibration.get("growth", 0.0))
     return members, unbounded, np.stack([r.tensor(target) for r in records]), wider
 
 

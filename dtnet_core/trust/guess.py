@@ -17,14 +17,13 @@ from safetensors.numpy import save
 
 from ..base.files import write_atomic
 from ..base.kernel import fit_projection, gaussian, project
+from ..metrics import SMALLEST_CONSTANT, log_of, raw_constant
 
 COMPONENTS = 128
 """Principal components of the pooled features."""
 MACHINE = {"C": 5.0, "gamma": 0.3}
 TUBES = (0.02, 0.05)
 """Errors of the logarithm of the electronic and the ionic constant that cost nothing."""
-SMALLEST = 0.05
-"""Constants below count as this in logarithms."""
 FLOORS = (1.0, 0.0)
 """No eigenvalue of an electronic, of an ionic tensor is lower."""
 FAR = (1.75, 2.5)
@@ -32,6 +31,11 @@ FAR = (1.75, 2.5)
 MOST = 0.5
 APART = (0.5, 1.5)
 """Deviations of the networks, over their constant, between which an answer comes to lean on its guess wholly."""
+
+
+def settings() -> dict:
+    """All that decides how answers lean, beside the fitted machine."""
+    return {"COMPONENTS": COMPONENTS, "MACHINE": MACHINE, "TUBES": TUBES, "FAR": FAR, "MOST": MOST, "APART": APART}
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,12 @@ def fit_guess(pooled: np.ndarray, constants: np.ndarray) -> Guess:
     from sklearn.svm import SVR
 
     center, scale, axes = fit_projection(pooled, COMPONENTS)
-    points = project(pooled, center, scale, axes)
-    size = np.sqrt(np.square(points).sum(1).mean())
+    size = np.sqrt(np.square(project(pooled, center, scale, axes)).sum(1).mean())
     axes = (axes / size).astype(np.float16).astype(float)  # as it is stored
     points = project(pooled, center, scale, axes).astype(np.float16).astype(float)
     weights, intercepts = np.zeros((len(points), 2)), np.zeros(2)
     for k, tube in enumerate(TUBES):
-        machine = SVR(**MACHINE, epsilon=tube, cache_size=500).fit(points, np.log(np.maximum(constants[:, k], SMALLEST)))
+        machine = SVR(**MACHINE, epsilon=tube, cache_size=500).fit(points, log_of(constants[:, k]))
         weights[machine.support_, k], intercepts[k] = machine.dual_coef_[0], machine.intercept_[0]
     used = weights.any(1)
     return Guess(center, scale, axes, points[used], weights[used], intercepts)
@@ -112,18 +115,17 @@ def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance
     apart : np.ndarray, [B, 2]
         Difference between the guessed constant and the networks'.
     """
-    constants = lambda x: np.trace(x, axis1=-2, axis2=-1) / 3  # noqa: E731
-    constant, floors = constants(members).mean(0), np.array(FLOORS)  # [B, 2]
-    guessed = np.maximum(np.exp(guess), np.maximum(floors, SMALLEST))
-    share = leaning(distance[:, None], constants(unbounded).std(0) / np.maximum(constant, 0.5))  # [B, 2]
-    wanted = np.exp(share * np.log(guessed) + (1 - share) * np.log(np.maximum(constant, SMALLEST)))
+    constant, floors = raw_constant(members).mean(0), np.array(FLOORS)  # [B, 2]
+    guessed = np.maximum(np.exp(guess), np.maximum(floors, SMALLEST_CONSTANT))
+    share = leaning(distance[:, None], raw_constant(unbounded).std(0) / np.maximum(constant, 0.5))  # [B, 2]
+    wanted = np.exp(share * np.log(guessed) + (1 - share) * log_of(constant))
     empty = floors[:, None, None] * np.eye(3)
     ways = {
         "shrinks": empty + (members - empty) * ((wanted - floors) / np.maximum(constant - floors, 1e-9))[..., None, None],
-        "grows": members * (wanted / np.maximum(constant, SMALLEST))[..., None, None],
+        "grows": members * (wanted / np.maximum(constant, SMALLEST_CONSTANT))[..., None, None],
         "nothing to grow": np.broadcast_to(wanted[..., None, None] * np.eye(3), members.shape),
     }
-    cases = [share == 0, wanted < constant, constant > SMALLEST]
+    cases = [share == 0, wanted < constant, constant > SMALLEST_CONSTANT]
     found = np.select([case[..., None, None] for case in cases], [members, ways["shrinks"], ways["grows"]], ways["nothing to grow"])
     return found, np.abs(guessed - constant)
 

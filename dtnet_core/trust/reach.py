@@ -35,6 +35,24 @@ _BATCH = 64  # crystals
 
 
 @dataclass(frozen=True)
+class Place:
+    """Of B crystals; `Reach.locate` finds it, once for all who ask.
+
+    Attributes
+    ----------
+    invariants : np.ndarray, [B, D]
+        Pooled features.
+    distance : np.ndarray, [B]
+    rows : np.ndarray, [B, NEIGHBOURS]
+        The nearest training crystals, nearest first.
+    """
+
+    invariants: np.ndarray
+    distance: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
 class Reach:
     """What the networks learned from, as points.
 
@@ -83,15 +101,19 @@ class Reach:
         """[B]: factor, at least 1, by which intervals are wider at these distances [B]: a power of the distance beyond `typical`."""
         return growth(np.asarray(distance) / self.typical, power)
 
-    def lean(self, members: np.ndarray, unbounded: np.ndarray, invariants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def locate(self, invariants: np.ndarray) -> Place:
+        """Where crystals with pooled features [B, D] (`invariants_of`) are."""
+        return Place(invariants, *self.nearest(self.place(invariants)))
+
+    def lean(self, members: np.ndarray, unbounded: np.ndarray, where: Place) -> tuple[np.ndarray, np.ndarray]:
         """Tensors of networks that lean on `guess` where these cannot be trusted, and how far it is from them.
 
         Parameters
         ----------
         members, unbounded : np.ndarray, [M, B, 3, 3, 3]
             Electronic, ionic and total tensors with the networks' links, and before them.
-        invariants : np.ndarray, [B, D]
-            Of `invariants_of` the B crystals.
+        where : Place
+            Of `locate`.
 
         Returns
         -------
@@ -101,8 +123,7 @@ class Reach:
         """
         if self.guess is None or not members.shape[1]:
             return members, np.zeros(members.shape[1:3])
-        distance = self.nearest(self.place(invariants))[0] / self.typical
-        leaning, apart = lean(members[:, :, :2], unbounded[:, :, :2], self.guess.log_constants(invariants), distance)
+        leaning, apart = lean(members[:, :, :2], unbounded[:, :, :2], self.guess.log_constants(where.invariants), where.distance / self.typical)
         return with_total(leaning), np.concatenate([apart, np.hypot(*apart.T)[:, None]], 1)
 
     def new_pairs(self, structure: Structure) -> list[str]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core import Structure
 
-from ..features import Features
+from ..metrics import raw_constant
 from .judge import below_empty_space
-from .reach import Reach, invariants_of
+from .reach import Place, Reach
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ COLUMNS = ("in_domain", "distance", "nearest", "warnings")
 """Of `Standing.row`."""
 
 
-def stand(reach: Reach | None, crystals: Sequence[Structure], features: Sequence[Features], unbounded: np.ndarray, flags: Sequence[str]) -> Standing:
+def stand(reach: Reach | None, crystals: Sequence[Structure], where: Place | None, unbounded: np.ndarray, flags: Sequence[str]) -> Standing:
     """Where crystals stand.
 
     Parameters
@@ -52,21 +52,20 @@ def stand(reach: Reach | None, crystals: Sequence[Structure], features: Sequence
     reach : Reach, optional
         Without, distances are NaN and every crystal is in the domain that no network takes below empty space.
     crystals : sequence of B pymatgen Structure
-    features : sequence of B Features
-        Of `trust.reach.FEATURES`; not looked at without `reach`.
+    where : Place
+        Of `reach.locate`; not looked at without `reach` or crystals.
     unbounded : np.ndarray, [M, B, 3, 3, 3]
         Electronic, ionic and total tensor by each network, before its link.
     flags : sequence of B str
         Doubts from elsewhere, "" for none.
     """
-    lowest = np.trace(unbounded[:, :, 0], axis1=-2, axis2=-1).min(0) / 3  # [B]
+    lowest = raw_constant(unbounded[:, :, 0]).min(0)  # [B]
     doubts = [below_empty_space(value) for value in lowest]
     inside = np.array([not doubt for doubt in doubts], dtype=bool)
-    if reach is None or not crystals:
+    if reach is None or where is None or not crystals:
         told = tuple(tuple(filter(None, pair)) for pair in zip(flags, doubts, strict=True))
         return Standing(inside, np.full(len(crystals), np.nan), tuple(() for _ in crystals), told)
-    distance, rows = reach.nearest(reach.place(invariants_of(features)))
-    nearest = tuple(tuple((reach.ids[k], reach.formulas[k]) for k in row) for row in rows)
-    new = [reach.doubts(*each) for each in zip(crystals, distance, nearest, strict=True)]
+    nearest = tuple(tuple((reach.ids[k], reach.formulas[k]) for k in row) for row in where.rows)
+    new = [reach.doubts(*each) for each in zip(crystals, where.distance, nearest, strict=True)]
     told = tuple(tuple(filter(None, (flag, doubt, *words))) for flag, doubt, words in zip(flags, doubts, new, strict=True))
-    return Standing(inside & (distance <= reach.limit), distance, nearest, told)
+    return Standing(inside & (where.distance <= reach.limit), where.distance, nearest, told)

@@ -8,10 +8,10 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.crystals.symmetry import primitive_structure
 from dtnet_core.members import raw_spread
-from dtnet_core.metrics import scalar_constant
+from dtnet_core.metrics import SMALLEST_CONSTANT, log_of, scalar_constant
 from dtnet_core.physics import ionic
 from dtnet_core.physics.born import FEATURES, load_model
-from dtnet_core.physics.companion import DAMPING, MACHINE, SMALLEST, fit_companion, load_companion, log_of
+from dtnet_core.physics.companion import DAMPING, MACHINE, fit_companion, load_companion
 from dtnet_core.physics.force_constants import force_constants
 from dtnet_core.physics.ionic import MAX_ATOMS, SHARE, Modes, mend, mend_all, modes_of
 from dtnet_core.physics.modes import polar_modes
@@ -94,7 +94,7 @@ def test_what_the_companion_is_told_is_the_ratio_to_the_sum_with_its_own_damping
     g = np.random.default_rng(4)
     numbers, pooled = g.standard_normal((40, 7)), g.standard_normal((40, 3))
     column = (0.05, 0.15, 0.3, 0.6, 1.2).index(0.3)
-    fitted = fit_companion(pooled, numbers, np.exp(numbers[:, column] + 1) + SMALLEST)
+    fitted = fit_companion(pooled, numbers, np.exp(numbers[:, column] + 1) + SMALLEST_CONSTANT)
     said = fitted.log_constant(pooled, numbers)
     assert DAMPING == 0.3 and np.abs(said - numbers[:, column] - 1).max() < 0.3 and np.abs(said - numbers[:, column] - 1).mean() < 0.15
 
@@ -133,7 +133,7 @@ def test_constant_and_shape_are_those_promised():
 
 
 def test_networks_that_say_next_to_nothing_are_not_divided_by():
-    """Constants below `SMALLEST` count as it, and their networks are alike; a sum over modes that is zero gives no tensor."""
+    """Constants below `SMALLEST_CONSTANT` count as it, and their networks are alike; a sum over modes that is zero gives no tensor."""
     opinions = np.array([0.01, 0.03])[:, None, None, None] * np.eye(3)  # [2, 1, 3, 3]
     shape = np.diag([1.0, 2.0, 3.0])
     mended, apart = mend(opinions, np.log([4.0]), Modes(np.zeros((1, 7)), shape[None]))

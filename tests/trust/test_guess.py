@@ -10,8 +10,8 @@ from pymatgen.core import Lattice, Structure
 from scipy.stats import ortho_group
 
 from dtnet_core.ensemble import load_ensemble
-from dtnet_core.metrics import scalar_constant
-from dtnet_core.trust.guess import APART, FAR, MOST, SMALLEST, fit_guess, lean, leaning, load_guess
+from dtnet_core.metrics import SMALLEST_CONSTANT, scalar_constant
+from dtnet_core.trust.guess import APART, FAR, MOST, fit_guess, lean, leaning, load_guess
 
 RNG = np.random.default_rng(5)
 
@@ -54,7 +54,7 @@ def test_no_eigenvalue_falls_below_empty_space():
     found, _ = lean(said, said + 50 * np.array([1, -1])[:, None, None, None, None], np.log([[0.5, 0.01]]), np.zeros(1))
     eigenvalues = np.linalg.eigvalsh(found)
     assert eigenvalues[:, 0, 0].min() >= 1 - 1e-12 and eigenvalues[:, 0, 1].min() >= 0
-    assert constants(found) == pytest.approx([1.0, SMALLEST])
+    assert constants(found) == pytest.approx([1.0, SMALLEST_CONSTANT])
 
 
 def test_an_ionic_part_of_nothing_can_grow():

@@ -62,7 +62,7 @@ def test_where_crystals_stand(place):
     order = np.argsort(away, axis=1)[:, :5]
     distance = np.take_along_axis(away, order, 1).mean(1) / reach.unit
     limit = float(np.sort(reach.nearest(points)[0])[1])  # just as far as one of them is
-    found = stand(replace(reach, limit=limit), crystals, encoded, opinions([3, 1.0, 3], [4, 5, 4]), ["", "a flag", ""])
+    found = stand(replace(reach, limit=limit), crystals, reach.locate(invariants_of(encoded)), opinions([3, 1.0, 3], [4, 5, 4]), ["", "a flag", ""])
     np.testing.assert_allclose(found.distance, distance, rtol=1e-9)
     assert found.in_domain.tolist() == (found.distance <= limit).tolist() and found.in_domain.sum() == 2
     for i in range(3):
@@ -77,18 +77,18 @@ def test_a_network_below_empty_space_takes_a_crystal_out_of_the_domain(place):
     """The electronic constant is a third of the trace, and the lowest of any network counts."""
     reach, _, crystals, encoded = place
     unbounded = opinions([3, 0.99, 1.0], [4, 5, 1.2])
-    found, bare = stand(reach, crystals, encoded, unbounded, ["x", "y", ""]), stand(None, crystals, (), unbounded, ["x", "y", ""])
+    found, bare = stand(reach, crystals, reach.locate(invariants_of(encoded)), unbounded, ["x", "y", ""]), stand(None, crystals, None, unbounded, ["x", "y", ""])
     assert bare.in_domain.tolist() == found.in_domain.tolist() == [True, False, True]
     assert bare.warnings[0] == ("x",) and bare.warnings[2] == () and bare.nearest == ((), (), ()) and np.isnan(bare.distance).all()
     assert bare.warnings[1][0] == "y" and "electronic constant is 0.99 before it is bounded" in bare.warnings[1][1] and len(bare.warnings[1]) == 2
     assert found.warnings[1][:2] == bare.warnings[1]
-    nobody = stand(reach, [], [], np.zeros((2, 0, 3, 3, 3)), [])
+    nobody = stand(reach, [], None, np.zeros((2, 0, 3, 3, 3)), [])
     assert len(nobody.in_domain) == len(nobody.distance) == 0 and nobody.nearest == nobody.warnings == ()
 
 
 def test_a_row_of_a_table(place):
     reach, records, crystals, encoded = place
-    known, bare = stand(reach, crystals, encoded, opinions([3, 0.5, 3]), ["a", "b", ""]), stand(None, crystals, (), opinions([3, 0.5, 3]), ["a", "b", ""])
+    known, bare = stand(reach, crystals, reach.locate(invariants_of(encoded)), opinions([3, 0.5, 3]), ["a", "b", ""]), stand(None, crystals, None, opinions([3, 0.5, 3]), ["a", "b", ""])
     row = known.row(0)
     assert tuple(row) == COLUMNS and row["in_domain"] is True and row["distance"] == pytest.approx(known.distance[0]) and row["nearest"].startswith(f"{records[0].id} {records[0].formula}, ")
     assert row["warnings"] == "a" and known.row(1)["warnings"].startswith("b; outside of the domain") and known.row(1)["in_domain"] is False
