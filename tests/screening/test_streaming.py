@@ -27,7 +27,7 @@ from dtnet_core.crystals.sources import entries, read_records, to_structure
 from dtnet_core.crystals.structures import structure_to_dict
 from dtnet_core.data.loading import load_records
 from dtnet_core.encoder import encode
-from dtnet_core.ensemble import Ensemble
+from dtnet_core.ensemble import Ensemble, load_ensemble
 from dtnet_core.metrics import anisotropy_ratio
 from dtnet_core.potentials.registry import load_encoder, parse_features
 from dtnet_core.potentials.store import compute_features
@@ -35,6 +35,7 @@ from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.screening import streaming
 from dtnet_core.screening.parts import read_parts
 from dtnet_core.screening.streaming import predict_stream
+from dtnet_core.trust import guess
 from dtnet_core.trust import reach as reach_module
 from dtnet_core.trust.reach import fit_reach, invariants_of
 from dtnet_core.trust.standing import COLUMNS
@@ -456,3 +457,14 @@ def test_command_line(ensemble, tmp_path, monkeypatch, capsys):
     (tmp_path / "one.json").write_text(json.dumps([structure_to_dict(CRYSTALS["cubic"]())] * 2))
     assert dtnet("screen", "stream", tmp_path / "one.json", tmp_path / "out", "--variant", "mine", "--retry") == 0
     assert "'computed': 1, 'skipped': 1, 'failed': 0" in capsys.readouterr().out
+
+
+def test_parts_know_how_answers_lean(monkeypatch):
+    """Another ramp, another machine: other answers, so another folder."""
+    shipped = load_ensemble("total")
+    told = lambda reach: streaming._Ensemble(shipped.features, shipped.networks, reach).digest()  # noqa: E731
+    before = told(shipped.reach)
+    assert before == told(shipped.reach) != told(replace(shipped.reach, guess=None))
+    assert before != told(replace(shipped.reach, guess=replace(shipped.reach.guess, weights=2 * shipped.reach.guess.weights)))
+    monkeypatch.setattr(guess, "APART", (0.1, 0.2))
+    assert told(shipped.reach) != before
