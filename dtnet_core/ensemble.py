@@ -223,7 +223,7 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     known = sorted(p.parent.name for p in root.glob("*/calibration.json"))
     if variant not in known:
         raise ValueError(f"there are no weights of variant {variant!r} in {root}; it has {', '.join(known) or 'none'}")
-    about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
+    about = _about(root, variant)
     networks = root / about.get("networks", variant)
     found = [load_network(path) for path in sorted(networks.glob("*.safetensors"))]
     if [metadata["features"] for _, metadata in found] != about["members"]:
@@ -235,8 +235,9 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
 def at_hand(folder: str | Path | None = None, mended: bool = False) -> list[str]:
     """Variants of a weights folder whose encoders can be built here, with `mended` those that mend the networks of another, too; see `load_ensemble`."""
     names = []
-    for path in sorted(Path(folder or WEIGHTS).glob("*/calibration.json")):
-        about = json.loads(path.read_text(encoding="utf-8"))
+    root = Path(folder or WEIGHTS)
+    for path in sorted(root.glob("*/calibration.json")):
+        about = _about(root, path.parent.name)
         if "networks" in about and not mended:
             continue
         try:
@@ -245,6 +246,15 @@ def at_hand(folder: str | Path | None = None, mended: bool = False) -> list[str]
             continue
         names.append(path.parent.name)
     return names
+
+
+def _about(root: Path, variant: str) -> dict:
+    """A variant's `calibration.json`; one that mends the networks of another takes from there what it does not say itself."""
+    about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
+    if "networks" not in about:
+        return about
+    other = _about(root, about["networks"])
+    return {**other, **about, "targets": other["targets"] | about["targets"]}
 
 
 @cache

@@ -164,14 +164,14 @@ def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Seque
 
 def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, results: str | Path | None, folder: Path, cache_dir: str | Path | None) -> None:
     """Intervals for mended tensors: factors from the validation crystals of all seeds, narrowed for their growth as those of other variants."""
-    about = read_json(folder / NETWORKS / "calibration.json")
+    growths, targets = read_json(folder / NETWORKS / "calibration.json")["targets"], {}
     split, reach = task.split(SHIPPED_SEED), load_reach(folder / KNOWN)
     away = {part: _distances(task, split[part], reach, cache_dir) for part in ("val", "test")}
     mine, covered = parts[list(seeds).index(SHIPPED_SEED)], {}
     for k, target in ((1, "ionic"), (2, "total")):
         joined = {part: [np.concatenate([p[part][1][:, :, k] for p in parts], 1), np.concatenate([p[part][3][:, k] for p in parts]), np.concatenate([p[part][2] for p in parts])] for part in ("val", "test")}
         members, truth, apart = joined["val"]
-        flat, growth = calibrate(members, truth, COVERAGES, apart), about["targets"][target]["growth"]
+        flat, growth = calibrate(members, truth, COVERAGES, apart), growths[target]["growth"]
         found = {"base": flat["base"], "flat": {str(c): flat[str(c)] for c in COVERAGES}, "growth": growth}
         ratios = {part: spread_ratios(mine[part][1][:, :, k], mine[part][3][:, k], flat["base"], mine[part][2]) for part in ("val", "test")}
         wider = {part: reach.wider(away[part], growth) for part in ratios}
@@ -183,8 +183,8 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
             covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
         members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])
         found["principal"] = fit_principal(members, members, truth, wider["val"])
-        about["targets"][target] = found
-    write_json(folder / "physics" / "calibration.json", {**about, "networks": NETWORKS})
+        targets[target] = found
+    write_json(folder / "physics" / "calibration.json", {"networks": NETWORKS, "targets": targets})
     if results is not None:
         record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": "dtnet train physics --ship", **provenance()}
         write_json(Path(results).with_name("physics_intervals.json"), plain(record))

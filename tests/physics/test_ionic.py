@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from dtnet_core import ensemble
+from dtnet_core.base.results import write_json
 from dtnet_core.crystals.symmetry import primitive_structure
 from dtnet_core.members import raw_spread
 from dtnet_core.metrics import SMALLEST_CONSTANT, log_of, scalar_constant
@@ -277,3 +279,12 @@ def test_unstable_vibrations_that_carry_charge_are_told():
     found = ionic.modes_of([springs, np.abs(springs) * np.sign(np.kron([[1, -1], [-1, 1]], np.ones((3, 3))))], [born, born], [20.0, 20.0])
     assert found.unstable == pytest.approx([1 / 3, 0])
     assert found.words() == [(ionic.UNSTABLE,), ()]
+
+
+def test_what_the_variant_does_not_say_is_that_of_its_networks(tmp_path):
+    """Electronic intervals are those of the networks, whenever these are calibrated anew; ionic ones its own."""
+    for name, targets in (("best", {"electronic": {"base": 1.0}, "ionic": {"base": 2.0}}), ("physics", {"ionic": {"base": 3.0}})):
+        write_json(tmp_path / name / "calibration.json", {"targets": targets} | ({"networks": "best"} if name == "physics" else {"members": ["x"]}))
+    found = ensemble._about(tmp_path, "physics")
+    assert found == {"members": ["x"], "networks": "best", "targets": {"electronic": {"base": 1.0}, "ionic": {"base": 3.0}}}
+    assert ensemble._about(tmp_path, "best")["targets"]["ionic"] == {"base": 2.0}
