@@ -24,6 +24,7 @@ from ..data.held_out import held_out
 from ..data.labels import LABELS
 from ..data.splits import split_by_group
 from ..members import both_tensors, with_total
+from ..readout import DTNet
 from ..training.joint import CODE_OF_A_RUN, TRAIN, Recipe, Task, fit_member
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
@@ -89,6 +90,13 @@ def folds(task: Task, invariants: np.ndarray, cache_dir: str | Path | None = Non
     ]
 
 
+def both_of(networks: Sequence[DTNet], recipe: Recipe, task: Task, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Electronic, ionic and total tensors of some crystals by each network of a recipe, with its link and before it: two [M, b, 3, 3, 3]."""
+    each = [both_tensors(n, task.of(f).batch(torch.as_tensor(rows))) for n, f in zip(networks, recipe.members, strict=True)]
+    bounded, unbounded = (with_total(np.stack(tensors)) for tensors in zip(*each, strict=True))
+    return bounded, unbounded
+
+
 def answers(task: Task, fold: Fold, recipe: Recipe, cache_dir: str | Path | None = None, progress: bool = True) -> dict[str, np.ndarray]:
     """What a recipe's networks, trained without a fold, say of its crystals and of the validation crystals.
 
@@ -107,9 +115,7 @@ def answers(task: Task, fold: Fold, recipe: Recipe, cache_dir: str | Path | None
     networks = [fit_member(recipe, task, split, 0, m, cache_dir, progress).model for m in range(len(recipe.members))]
     found = dict(split)
     for part in ("val", "test"):
-        each = [both_tensors(n, task.of(f).batch(torch.as_tensor(split[part]))) for n, f in zip(networks, recipe.members, strict=True)]
-        for name, tensors in zip(("bounded", "unbounded"), zip(*each, strict=True), strict=True):
-            found[f"{part}_{name}"] = with_total(np.stack(tensors))
+        found[f"{part}_bounded"], found[f"{part}_unbounded"] = both_of(networks, recipe, task, split[part])
     found["commit"] = np.array(provenance()["commit"])
     buffer = io.BytesIO()
     np.savez(buffer, **found)

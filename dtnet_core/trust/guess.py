@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
@@ -26,16 +27,32 @@ TUBES = (0.02, 0.05)
 """Errors of the logarithm of the electronic and the ionic constant that cost nothing."""
 FLOORS = (1.0, 0.0)
 """No eigenvalue of an electronic, of an ionic tensor is lower."""
-FAR = (1.75, 2.5)
-"""Distances, in units of the typical one, between which an answer comes to lean on its guess by `MOST`."""
-MOST = 0.5
-APART = (0.5, 1.5)
-"""Deviations of the networks, over their constant, between which an answer comes to lean on its guess wholly."""
+
+
+class Ramps(NamedTuple):
+    """How answers come to lean on a guess.
+
+    Attributes
+    ----------
+    far : (float, float)
+        Distances, in units of the typical one, between which an answer comes to lean by `most`.
+    most : float
+    apart : (float, float)
+        Deviations of the networks, over their constant, between which it comes to lean wholly.
+    """
+
+    far: tuple[float, float] = (1.75, 2.5)
+    most: float = 0.5
+    apart: tuple[float, float] = (0.5, 1.5)
+
+
+RAMPS = Ramps()
+"""Those that ship; `domain.ramps` compares them with others."""
 
 
 def settings() -> dict:
     """All that decides how answers lean, beside the fitted machine."""
-    return {"COMPONENTS": COMPONENTS, "MACHINE": MACHINE, "TUBES": TUBES, "FAR": FAR, "MOST": MOST, "APART": APART}
+    return {"COMPONENTS": COMPONENTS, "MACHINE": MACHINE, "TUBES": TUBES} | RAMPS._asdict()
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ def fit_guess(pooled: np.ndarray, constants: np.ndarray) -> Guess:
     return Guess(center, scale, axes, points[used], weights[used], intercepts)
 
 
-def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance: np.ndarray, ramps: Ramps = RAMPS) -> tuple[np.ndarray, np.ndarray]:
     """Electronic and ionic tensors that lean on a guess where the networks cannot be trusted.
 
     Parameters
@@ -107,6 +124,7 @@ def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance
         Of `Guess.log_constants`.
     distance : np.ndarray, [B]
         Of `trust.reach.Reach`, over the typical one.
+    ramps : Ramps
 
     Returns
     -------
@@ -117,7 +135,7 @@ def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance
     """
     constant, floors = raw_constant(members).mean(0), np.array(FLOORS)  # [B, 2]
     guessed = np.maximum(np.exp(guess), np.maximum(floors, SMALLEST_CONSTANT))
-    share = leaning(distance[:, None], raw_constant(unbounded).std(0) / np.maximum(constant, 0.5))  # [B, 2]
+    share = leaning(distance[:, None], raw_constant(unbounded).std(0) / np.maximum(constant, 0.5), ramps)  # [B, 2]
     wanted = np.exp(share * np.log(guessed) + (1 - share) * log_of(constant))
     empty = floors[:, None, None] * np.eye(3)
     ways = {
@@ -130,7 +148,7 @@ def lean(members: np.ndarray, unbounded: np.ndarray, guess: np.ndarray, distance
     return found, np.abs(guessed - constant)
 
 
-def leaning(distance: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def leaning(distance: np.ndarray, deviation: np.ndarray, ramps: Ramps = RAMPS) -> np.ndarray:
     """The guess's weight, 0 to 1, at a distance over the typical one, for a relative deviation of the networks."""
-    far, apart = (np.clip((x - low) / (high - low), 0, 1) for x, (low, high) in ((distance, FAR), (deviation, APART)))
-    return 1 - (1 - MOST * far) * (1 - apart)
+    far, apart = (np.clip((x - low) / (high - low), 0, 1) for x, (low, high) in ((distance, ramps.far), (deviation, ramps.apart)))
+    return 1 - (1 - ramps.most * far) * (1 - apart)

@@ -466,5 +466,5 @@ def test_parts_know_how_answers_lean(monkeypatch):
     before = told(shipped.reach)
     assert before == told(shipped.reach) != told(replace(shipped.reach, guess=None))
     assert before != told(replace(shipped.reach, guess=replace(shipped.reach.guess, weights=2 * shipped.reach.guess.weights)))
-    monkeypatch.setattr(guess, "APART", (0.1, 0.2))
+    monkeypatch.setattr(guess, "RAMPS", guess.Ramps(apart=(0.1, 0.2)))
     assert told(shipped.reach) != before

@@ -11,8 +11,9 @@ from scipy.stats import ortho_group
 
 from dtnet_core.ensemble import load_ensemble
 from dtnet_core.metrics import SMALLEST_CONSTANT, scalar_constant
-from dtnet_core.trust.guess import APART, FAR, MOST, fit_guess, lean, leaning, load_guess
+from dtnet_core.trust.guess import RAMPS, Ramps, fit_guess, lean, leaning, load_guess
 
+FAR, MOST, APART = RAMPS
 RNG = np.random.default_rng(5)
 
 
@@ -46,6 +47,12 @@ def test_networks_that_differ_by_much_count_for_nothing():
     assert constants(found) == pytest.approx([9.0, 4.0]) and apart[0] == pytest.approx([7.0, 3.0])
     assert found[1, 0, 0, 0, 0] / found[0, 0, 0, 0, 0] == pytest.approx(3.0)  # they differ as before
     assert leaning(np.zeros(3), np.array([0.0, np.mean(APART), 9.0])).tolist() == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_other_ramps():
+    said = members_of([4.0, 4.0], [9.0, 9.0])
+    found, _ = lean(said, said, np.log([[16.0, 1.0]]), np.array([1.5]), Ramps(far=(1.0, 2.0), most=1.0))
+    assert constants(found) == pytest.approx([8.0, 3.0])
 
 
 def test_no_eigenvalue_falls_below_empty_space():

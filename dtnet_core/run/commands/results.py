@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Command, Profile, among, group
+from .options import Command, Profile, Seeds, among, group
 
 app = group("Make tables and figures again from stored results.")
 
@@ -88,3 +88,15 @@ def domain(
             e = scores["electronic"]
             print(f"{variant['labels']}: {kind}: {scores['n']} crystals, electronic MAE_ten {e['mae_ten']:.3f}, 90 % interval holds {e['covered_growing']['0.9']:.2f}")
     print(record["shipped"])
+
+
+@app.command(cls=Command)
+def ramps(
+    recipe: Annotated[str, typer.Option(metavar="default|best", callback=among("training.joint", "RECIPES"))] = "best",
+    seeds: Seeds = None,
+) -> None:
+    """Compare ways to lean on the guess on validation crystals of random splits: data/results/ramps.json."""
+    from ...domain.ramps import compare_ramps
+
+    for row in compare_ramps(seeds or range(5), recipe)["rows"]:
+        print(f"seed {row['seed']}, {row['ramps']}: MAE_ten " + ", ".join(f"{t} {row[t]:.4f}" for t in ("electronic", "ionic", "total")))
