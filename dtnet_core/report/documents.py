@@ -22,6 +22,7 @@ from .trust import (
     kinds_text,
     known_text,
     principal_table,
+    ramps_table,
     same_material_text,
     twins_table,
 )
@@ -43,6 +44,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("data/weights/README.md", "physics"): intervals_text(record("physics_intervals.json")),
         ("docs/results.md", "blind"): blind_text(record("blind.json")),
         ("docs/results.md", "domain"): domain_table(record("domain.json")),
+        ("docs/results.md", "ramps"): ramps_table(record("ramps.json")),
         ("data/weights/README.md", "domain"): domain_text(record("domain.json")),
         ("data/weights/README.md", "kinds"): kinds_text(record("domain.json")),
         ("docs/howto/crystals.md", "known"): known_text(record("known_physics.json")),

@@ -71,6 +71,17 @@ def domain_table(record: Mapping, target: str = "electronic") -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
+def ramps_table(record: Mapping) -> str:
+    """`data/results/ramps.json`: MAE_ten of validation crystals, mean over the splits, for each way to lean on the guess."""
+    frame = pd.DataFrame(record["rows"])
+    means = frame.groupby("ramps", sort=False)[["electronic", "ionic", "total"]].mean().map("{:.4f}".format)
+    words = {way: "-" if r is None else f"{r['far'][0]:g} to {r['far'][1]:g}, by {r['most']:g}" for way, r in record["ramps"].items()}
+    apart = {way: "-" if r is None else f"{r['apart'][0]:g} to {r['apart'][1]:g}" for way, r in record["ramps"].items()}
+    means.insert(0, "distances", [words[w] for w in means.index])
+    means.insert(1, "deviations of the networks", [apart[w] for w in means.index])
+    return markdown_table(means.reset_index(names="way"))
+
+
 def domain_text(record: Mapping) -> str:
     """What ships from `data/results/domain.json`, in a paragraph."""
     shipped = record["shipped"]

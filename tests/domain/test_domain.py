@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from dtnet_core.domain.benchmark import Fold, rows_of_labels
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
 from dtnet_core.domain.record import KEPT, kind_scores, sparsification
+from dtnet_core.trust.guess import RAMPS
 
 
 def record(name: str, species=("Na", "Cl"), electronic=None, file="mp_tensors.json.gz", ratio=1.0, meta=None) -> Record:
@@ -132,3 +134,12 @@ def test_stored_record_says_what_trained_and_what_held():
     for covered_by in shipped["covered"].values():
         for shares in covered_by.values():
             assert shares["0.68"]["growing"] == pytest.approx(0.68, abs=0.05) and shares["0.9"]["growing"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_leaning_costs_nothing_at_home():
+    """Means over the validation crystals of nine splits, for the ramps that ship."""
+    stored = read_json(RESULTS / "ramps.json")
+    assert stored["ramps"]["shipped"] == json.loads(json.dumps(RAMPS._asdict())), "run: dtnet results ramps"
+    for target in ("electronic", "ionic", "total"):
+        mean = {way: np.mean([row[target] for row in stored["rows"] if row["ramps"] == way]) for way in ("networks alone", "shipped")}
+        assert mean["shipped"] <= 1.001 * mean["networks alone"]
