@@ -24,7 +24,7 @@ from ..base.results import IDENTITY, append_result, finished_runs, plain, proven
 from ..crystals.record import LABELLED, Record
 from ..crystals.structures import crystal_systems
 from ..data.held_out import held_out, material_groups, near_twins, with_twin
-from ..data.labels import WITH_TOTAL, load_auxiliary
+from ..data.labels import LABELS, WITH_TOTAL, load_auxiliary
 from ..data.loading import data_sha256, load_clean
 from ..data.splits import draw_split
 from ..members import with_total
@@ -37,7 +37,7 @@ from .fit import FitResult, TrainConfig, fit, predict
 from .scores import test_scores
 from .sets import CrystalSet, build_set
 
-MODEL = "DTNet-joint"
+MODEL, MORE_LABELS = "DTNet-joint", "DTNet-joint, more labels"
 PARTS = ("electronic", "ionic")
 CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
 
@@ -72,6 +72,11 @@ class Recipe:
         """All encoders and layers of its members, each once."""
         return "+".join(dict.fromkeys(part for member in self.members for part in member.split("+")))
 
+    @property
+    def model(self) -> str:
+        """What results call it: runs that differ in their labels are not the same model."""
+        return MORE_LABELS if set(self.labels) - set(WITH_TOTAL) else MODEL
+
 
 _SEVENNET, _WIDE, _NEQUIX = "7net-0:0-5", "7net-l3i5:0-5", "nequix-oam-1-pft:0-4"
 RECIPES = {
@@ -79,6 +84,9 @@ RECIPES = {
     "best": Recipe((_NEQUIX, _NEQUIX, _SEVENNET, _WIDE, _NEQUIX)),
 }
 """With encoders that come with packages, and with the best of all open ones."""
+RECIPES |= {f"{name}-wide": replace(recipe, labels=LABELS) for name, recipe in RECIPES.items()}
+SHIPS = {name.removesuffix("-wide"): name for name in RECIPES if name.endswith("-wide")}
+"""Variant of `ensemble.load_ensemble` -> the recipe whose networks it has."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,11 @@ def select_parts(data: CrystalSet, parts: Mapping[str, tuple[slice, slice, slice
         raise ValueError(f"{', '.join(missing)}: not among the encoded features, which are {', '.join(parts)}")
     chosen = [parts[part] for part in features.split("+")]
     names = ("scalars", "vectors", "tensors")
-    return replace(data, **{n: torch.cat([getattr(data, n)[..., c[rank]] for c in chosen], -1) for rank, n in enumerate(names)})
+    return replace(data, **{n: _joined([getattr(data, n)[..., c[rank]] for c in chosen]) for rank, n in enumerate(names)})
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)  # one alone stays where it is in memory
 
 
 def channels_of(features: str, structure: Structure, cache_dir: str | Path | None = None) -> dict[str, tuple[slice, slice, slice]]:
@@ -233,7 +245,7 @@ def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record",
 
 
 def _identity(recipe: Recipe, target: str, split: str, seed: int, profile: str) -> dict:
-    return dict(zip(IDENTITY, (target, MODEL, *spell_features(recipe.features), split, seed, profile), strict=True))
+    return dict(zip(IDENTITY, (target, recipe.model, *spell_features(recipe.features), split, seed, profile), strict=True))
 
 
 def _one_seed(name: str, task: Task, seed: int, kind: str, profile: str, cache_dir, progress) -> list[dict]:

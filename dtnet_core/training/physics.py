@@ -1,4 +1,4 @@
-"""The variant "physics": networks of the recipe "best" whose ionic tensors are mended by modes; its scores over splits, and what ships.
+"""The variant "physics": networks of a recipe such as "best" whose ionic tensors are mended by modes; its scores over splits, and what ships.
 
 Charges come out of fold by formula (`born.charges_out_of_fold`), so no crystal's charges were fitted to its own formula. The companion is fitted to the
 training crystals of a split only. Force constants are taken from disk (`dtnet train modes` computes them); crystals without keep the networks' answer.
@@ -34,16 +34,16 @@ from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
-from .joint import RECIPES, Task, fit_member, load_task, predict_members
+from .joint import MODEL, RECIPES, SHIPS, Recipe, Task, fit_member, load_task, predict_members
 from .principal import fit as fit_principal
 from .scores import test_scores
 from .sets import pooled_invariants
 from .ship import SHIPPED_SEED
 
 NETWORKS = "best"
+"""The variant whose networks it mends, and the recipe of its first fifteen splits."""
 FEATURES = CHARGE_FEATURES[NETWORKS]
 POTENTIAL = FEATURES.partition(":")[0]
-MODEL = "DTNet-joint with modes"
 SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
 """A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes a third of its sum over modes, or more."""
 
@@ -84,16 +84,16 @@ def benchmark_modes(task: Task, cache_dir: str | Path | None = None, progress: b
     return Known(pooled, modes, scalar_constant(np.stack([r.eps_ionic for r in records])))
 
 
-def networks_of(task: Task, split: Mapping[str, np.ndarray], seed: int, kind: str, cache_dir: str | Path | None, progress: bool) -> list:
-    """The networks of a split: those that ship, or those that `joint.run_joint` trains, from their checkpoints where they are."""
-    recipe = RECIPES[NETWORKS]
-    if (seed, kind) == (SHIPPED_SEED, "record"):
+def networks_of(name: str, task: Task, split: Mapping[str, np.ndarray], seed: int, kind: str, cache_dir: str | Path | None, progress: bool) -> list:
+    """A recipe's networks of a split: those that ship, or those that `joint.run_joint` trains, from their checkpoints where they are."""
+    recipe = RECIPES[name]
+    if (name, seed, kind) == (SHIPS[NETWORKS], SHIPPED_SEED, "record"):
         return [load_network(WEIGHTS / NETWORKS / f"{m}.safetensors")[0] for m in range(len(recipe.members))]
     return [fit_member(recipe, task, dict(split), seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
 
 
 def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path | None = None, ship: bool = False, weights: str | Path | None = None,
-                cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> list[dict]:  # fmt: skip
+                cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True, name: str = NETWORKS) -> list[dict]:  # fmt: skip
     """Test the variant over splits; finished seeds are taken from the results file.
 
     Parameters
@@ -105,6 +105,8 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
         Write companion and calibration to the weights folder, too; `SHIPPED_SEED` is then among the seeds, and all are run.
     weights : path, optional
         Default `base.paths.WEIGHTS`.
+    name : str
+        Of `joint.RECIPES`: whose networks.
 
     Returns
     -------
@@ -113,29 +115,32 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
     """
     if ship and SHIPPED_SEED not in seeds:
         raise ValueError(f"seeds are {list(seeds)}; {SHIPPED_SEED}, whose networks ship, is not among them")
+    if ship and name != SHIPS[NETWORKS]:
+        raise ValueError(f"the recipe is {name}; the networks that ship are of {SHIPS[NETWORKS]}")
+    recipe = RECIPES[name]
     done = finished_runs(results, resume=not ship)
-    keys = {seed: [tuple(_identity(t, kind, seed).values()) for t in TARGETS[1:]] for seed in seeds}
+    keys = {seed: [tuple(_identity(recipe, t, kind, seed).values()) for t in TARGETS[1:]] for seed in seeds}
     todo = [seed for seed in seeds if any(key not in done for key in keys[seed])]
     found = [done[key] for seed in seeds if seed not in todo for key in keys[seed]]
     if not todo:
         return found
-    task = load_task(RECIPES[NETWORKS], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    task = load_task(recipe, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     known, parts = benchmark_modes(task, cache_dir, progress), []
     for seed in todo:
         started, split = time.monotonic(), task.split(seed, kind)
-        networks = networks_of(task, split, seed, kind, cache_dir, progress)
+        networks = networks_of(name, task, split, seed, kind, cache_dir, progress)
         companion = known.fit(split["train"][split["train"] < task.n_benchmark])
         said = {}
         for part in ("val", "test"):
-            plainly, truth = predict_members(networks, RECIPES[NETWORKS], task, split[part])
+            plainly, truth = predict_members(networks, recipe, task, split[part])
             said[part] = (plainly, *known.mended(companion, plainly, split[part]), truth)
         parts.append(said)
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
-                 "settings": {"networks": NETWORKS, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
-                 "command": f"dtnet train physics --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
+                 "settings": {"networks": name, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
+                 "command": f"dtnet train physics --recipe {name} --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
         systems, twin = crystal_systems([task.records[i].structure for i in split["test"]]), task.twinned(split, cache_dir, progress)
         for k in (1, 2):
-            run = plain(_identity(TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, known, twin) | about)
+            run = plain(_identity(recipe, TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, known, twin) | about)
             found.append(run)
             if results is not None:
                 append_result(results, run)
@@ -147,8 +152,8 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
     return found
 
 
-def _identity(target: str, kind: str, seed: int) -> dict:
-    return dict(zip(IDENTITY, (target, MODEL, *spell_features(RECIPES[NETWORKS].features), kind, seed, "full"), strict=True))
+def _identity(recipe: Recipe, target: str, kind: str, seed: int) -> dict:
+    return dict(zip(IDENTITY, (target, recipe.model.replace(MODEL, f"{MODEL} with modes"), *spell_features(recipe.features), kind, seed, "full"), strict=True))
 
 
 def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Sequence[str], known: Known, twin: np.ndarray) -> dict:
@@ -186,7 +191,7 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
         targets[target] = found
     write_json(folder / "physics" / "calibration.json", {"networks": NETWORKS, "targets": targets})
     if results is not None:
-        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": "dtnet train physics --ship", **provenance()}
+        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {SHIPS[NETWORKS]}", **provenance()}
         write_json(Path(results).with_name("physics_intervals.json"), plain(record))
 
 

@@ -29,7 +29,7 @@ def compare_settings(seeds: Sequence[int], results: str | Path | None = None, ca
     known, rows = benchmark_modes(task, cache_dir, progress), []
     for seed in tqdm(seeds, unit="split", disable=not progress):
         split = task.split(seed)
-        networks = networks_of(task, split, seed, "record", cache_dir, False)
+        networks = networks_of(NETWORKS, task, split, seed, "record", cache_dir, False)
         companion = known.fit(split["train"][split["train"] < task.n_benchmark])
         members, truth = predict_members(networks, RECIPES[NETWORKS], task, split["val"])
         mine = split["val"]

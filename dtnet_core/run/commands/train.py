@@ -31,7 +31,8 @@ Batch = Annotated[int | None, typer.Option(help="crystals a step")]
 Epochs = Annotated[int | None, typer.Option(help="length of the cosine schedule")]
 Patience = Annotated[int | None, typer.Option(help="epochs without a better validation error, then a run ends")]
 Simple = Annotated[str, typer.Option(metavar="DTNet-simple|DTNet", callback=among("training.experiment", "MODELS"), help="without or with bond features")]
-Recipes = Annotated[list[str] | None, typer.Option(metavar="default|best", callback=among("training.joint", "RECIPES"), help="default: default")]
+Recipes = Annotated[list[str] | None, typer.Option(metavar="default|best|...-wide", callback=among("training.joint", "RECIPES"), help="wide: on all files of labels; default: default")]
+Variants = Annotated[list[str] | None, typer.Option("--recipe", metavar="default|best", callback=among("training.joint", "SHIPS"), help="default: default")]
 
 
 def _given(**values) -> dict:
@@ -144,7 +145,7 @@ def search(
 
 @app.command(cls=Command)
 def ship(
-    recipe: Recipes = None,
+    recipe: Variants = None,
     seeds: Seeds = None,
     results: Annotated[str, typer.Option(help="gets the tested intervals")] = "data/results/calibration.json",
     figures: Annotated[str, typer.Option(help="folder of the parity figures")] = "figures",
@@ -185,8 +186,9 @@ def physics(
     ship: Annotated[bool, typer.Option(help="write what ships, too: the companion and its intervals")] = False,
     compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json")] = False,
     results: Annotated[str, typer.Option(help="gets a record for the ionic and the total tensor of each seed")] = "data/results/physics.json",
+    recipe: Annotated[str, typer.Option(metavar="best|best-wide", callback=among("training.joint", "RECIPES"), help="whose networks; best-wide ship")] = "best",
 ) -> None:
-    """Mend the ionic tensors of the recipe "best" by the crystals' modes, and test it."""
+    """Mend the ionic tensors of a recipe's networks by the crystals' modes, and test it."""
     from ...training import physics as chapter
 
     use_threads(1)
@@ -196,7 +198,7 @@ def physics(
         for row in compare_settings(_five(seeds))["rows"]:
             print(f"seed {row['seed']}: share {row['share']}, shape of the {row['shape']}: MAE_ten {row['mae_ten']:.3f}", flush=True)
         return
-    for run in chapter.run_physics(_five(seeds), split, results, ship):
+    for run in chapter.run_physics(_five(seeds), split, results, ship, name=recipe):
         print(f"{run['target']:6s} seed {run['seed']}: MAE_ten {run['without']['mae_ten']:.3f} without modes, {run['mae_ten']:.3f} with", flush=True)
 
 
