@@ -21,6 +21,8 @@ IDENTITY = ("target", "model", "encoder", "layer", "split", "seed", "profile")
 
 PROTOCOL_SEEDS = range(5)
 """Splits of every table and comparison; what has been run on more of them is reported by itself."""
+JOINT, MORE_LABELS = "DTNet-joint", "DTNet-joint, more labels"
+"""Models of `training.joint`: on tensors, PBEsol tensors and scalars, and on files of electronic labels, too."""
 FROM_SCRATCH = "-scratch"
 """End of the name of an encoder that was trained together with its readout."""
 

@@ -10,13 +10,16 @@ from ..base.files import read_json
 from ..base.results import provenance, write_json
 from ..crystals.record import Record
 from .held_out import held_out, material_groups
-from .labels import load_auxiliary
+from .labels import LABELS, WITH_TOTAL, load_auxiliary
 from .loading import data_sha256, load_clean, resolve_data_dir
 from .splits import SPLITS, draw_split
 
+FILES = {"splits.json": WITH_TOTAL, "splits_wide.json": LABELS}
+"""Where the splits are, of recipes on some of the files of labels and on all."""
+
 
 def store_splits(path: str | Path, seeds: Sequence[int] = range(15), data_dir: str | Path | None = None) -> dict:
-    """Write validation, test and left-out ids of every seed and kind; all other records of the data folder's files train.
+    """Write validation, test and left-out ids of every seed and kind; all other records of the data folder's files train, of those that `FILES` has for this path.
 
     Returns
     -------
@@ -24,7 +27,8 @@ def store_splits(path: str | Path, seeds: Sequence[int] = range(15), data_dir: s
         `splits`: kind, seed, val, test, left_out (neither tested nor trained on); `n_records`, `n_benchmark`; provenance.
     """
     benchmark, checksum = load_clean("full", data_dir)
-    records = [*benchmark, *load_auxiliary(benchmark, data_dir)]
+    labels = FILES[Path(path).name]
+    records = [*benchmark, *load_auxiliary(benchmark, data_dir, labels)]
     group, found = material_groups(records), []
     for kind in SPLITS:
         for seed in seeds:
@@ -32,8 +36,8 @@ def store_splits(path: str | Path, seeds: Sequence[int] = range(15), data_dir: s
             ids = {part: sorted(records[i].id for i in rows) for part, rows in split.items()}
             left_out = sorted({r.id for r in records} - set(ids["train"]) - set(ids["val"]) - set(ids["test"]))
             found.append({"kind": kind, "seed": seed, "val": ids["val"], "test": ids["test"], "left_out": left_out})
-    record = {"splits": found, "chosen_on": settings_chosen_on(found, benchmark, data_dir), "n_records": len(records), "n_benchmark": len(benchmark), "benchmark_sha256": checksum,
-              "data_sha256": data_sha256(records), "command": "dtnet results splits", **provenance()}  # fmt: skip
+    record = {"splits": found, "labels": labels, "chosen_on": settings_chosen_on(found, benchmark, data_dir), "n_records": len(records), "n_benchmark": len(benchmark), "benchmark_sha256": checksum,
+              "data_sha256": data_sha256(records), "command": "dtnet results splits" + " --wide" * (labels != WITH_TOTAL), **provenance()}  # fmt: skip
     write_json(path, record)
     return record
 

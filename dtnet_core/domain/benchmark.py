@@ -21,18 +21,23 @@ from ..base.files import write_atomic
 from ..base.paths import default_cache_dir, sources
 from ..base.results import provenance
 from ..data.held_out import held_out
-from ..data.labels import LABELS
+from ..data.labels import LABELS, WITH_TOTAL
 from ..data.splits import split_by_group
 from ..members import both_tensors, with_total
 from ..readout import DTNet
 from ..training.joint import CODE_OF_A_RUN, TRAIN, Recipe, Task, fit_member
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
+ELECTRONIC_ONLY = frozenset(LABELS) - frozenset(WITH_TOTAL)
 TOGETHER = 2
 """Clusters held out by one fold."""
 SMALL = Recipe(("7net-0:0-5", "7net-l3i5:0-5"), train=replace(TRAIN, max_epochs=15))
 """The recipe "default" with a member of each encoder and half the epochs: a benchmark that is cheap enough to be run for each idea."""
-RECIPES = {"labels that ship": SMALL, "with further electronic labels": replace(SMALL, labels=LABELS)}
+WIDE = replace(SMALL, labels=LABELS, train=replace(TRAIN, max_epochs=10))
+"""The same of the recipe "default-wide"."""
+SHIPS, BEFORE, TOLD = "labels that ship", "labels of before", "labels that ship, of the kind too"
+RECIPES = {SHIPS: WIDE, BEFORE: SMALL, TOLD: WIDE}
+"""`BEFORE`, networks shipped that had not learned from files of electronic labels. With `TOLD` these files alone may show crystals of a kind."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,19 @@ class Fold:
     name: str
     kinds: dict[str, np.ndarray]
 
-    def split(self, task: Task, labels: Sequence[str], seed: int = 0) -> dict[str, np.ndarray]:
-        """Positions: "test" (of the benchmark, of a kind), "val" (a tenth of the rest of the benchmark, by formula) and "train"."""
+    def split(self, task: Task, labels: Sequence[str], seed: int = 0, told: bool = False) -> dict[str, np.ndarray]:
+        """Positions: "test" (of the benchmark, of a kind), "val" (a tenth of the rest of the benchmark, by formula) and "train".
+
+        With `told`, crystals of a kind, of other formulas than those tested, may train where they come from files of electronic labels.
+        """
         out = np.logical_or.reduce(list(self.kinds.values()))
         first = np.flatnonzero(~out[: task.n_benchmark])
         drawn = split_by_group([task.records[i] for i in first], seed, (0.85, 0.1, 0.05))
         drawn = {"train": first[np.concatenate([drawn["train"], drawn["test"]])], "val": first[drawn["val"]], "test": np.flatnonzero(out[: task.n_benchmark])}
         split = held_out(drawn, task.records, task.group, "group")
         train = split["train"][np.isin(split["train"], rows_of_labels(task, labels))]
-        return split | {"train": train[~out[train]]}
+        shown = np.array([told and file_of(task, i) in ELECTRONIC_ONLY for i in train], dtype=bool)
+        return split | {"train": train[shown | ~out[train]]}
 
 
 def file_of(task: Task, i: int) -> str:
@@ -97,8 +106,8 @@ def both_of(networks: Sequence[DTNet], recipe: Recipe, task: Task, rows: np.ndar
     return bounded, unbounded
 
 
-def answers(task: Task, fold: Fold, recipe: Recipe, cache_dir: str | Path | None = None, progress: bool = True) -> dict[str, np.ndarray]:
-    """What a recipe's networks, trained without a fold, say of its crystals and of the validation crystals.
+def answers(task: Task, fold: Fold, name: str, cache_dir: str | Path | None = None, progress: bool = True) -> dict[str, np.ndarray]:
+    """What the networks of one of `RECIPES`, trained without a fold, say of its crystals and of the validation crystals.
 
     Returns
     -------
@@ -106,7 +115,8 @@ def answers(task: Task, fold: Fold, recipe: Recipe, cache_dir: str | Path | None
         "train", "val", "test": positions. "val_bounded", "val_unbounded", "test_bounded", "test_unbounded": electronic, ionic and
         total tensors [M, b, 3, 3, 3]. "commit" that trained them.
     """
-    split = fold.split(task, recipe.labels)
+    recipe = RECIPES[name]
+    split = fold.split(task, recipe.labels, told=name == TOLD)
     key = hashlib.sha256(repr((recipe, task.checksum, sources(*CODE_OF_A_RUN), *map(bytes, split.values()))).encode()).hexdigest()[:16]
     path = Path(cache_dir or default_cache_dir()) / "domain" / f"{fold.name.replace(' ', '-')}-{key}.npz"
     if path.is_file():

@@ -24,7 +24,7 @@ from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
 from ..trust import guess
 from ..trust.reach import FEATURES, growth
-from .benchmark import RECIPES, SMALL, Fold, answers, file_of, folds, rows_of_labels
+from .benchmark import RECIPES, SHIPS, Fold, answers, file_of, folds, rows_of_labels
 from .intervals import covered, judge_fold, reach_of, smallest_power, truth_of
 
 LIMIT = 0.98
@@ -91,18 +91,17 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
     """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `trust.reach.Reach` beside the weights.
 
     The power with which intervals grow is fitted, for the figures of a fold, on all other folds; what ships is fitted on all. Variants of
-    `benchmark.RECIPES` that are not among `names` stay in the file as they are; the first one is always run, as its intervals ship.
+    `benchmark.RECIPES` that are not among `names` stay in the file as they are; `benchmark.SHIPS` is always run, as its intervals ship.
     """
     started, path = time.monotonic(), Path(results or RESULTS / "domain.json")
-    everything, first = list(RECIPES)[-1], next(iter(RECIPES))
-    task = load_task(RECIPES[everything], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    task = load_task(RECIPES[SHIPS], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     invariants, truth = pooled_invariants(task.of(FEATURES)).astype(float), truth_of(task)
     kept, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in (read_json(path)["variants"] if path.is_file() else ())}
-    for name in dict.fromkeys((first, *names)):
+    for name in dict.fromkeys((SHIPS, *names)):
         judged: dict[str, list] = {"networks": [], "leaning": []}
         rows, commits, limits = [], set(), []
         for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):
-            answer = answers(task, fold, RECIPES[name], cache_dir, progress)
+            answer = answers(task, fold, name, cache_dir, progress)
             reach = reach_of(task, answer["train"], invariants)
             judged["leaning"].append(judge_fold(answer, truth, reach, invariants))
             judged["networks"].append(judge_fold(answer, truth, replace(reach, guess=None), invariants))
@@ -119,7 +118,7 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
                        "curves": curves(judged["leaning"], [w["leaning"] for w in without]),
                        "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits)}  # fmt: skip
     record = {"variants": [found[name] for name in RECIPES if name in found], "command": "dtnet results domain", "data_sha256": task.checksum, "guess": guess.settings(),
-              "shipped": _ship(task, invariants, found[first]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
+              "shipped": _ship(task, invariants, found[SHIPS]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
     write_json(path, plain(record))
     return record
 
@@ -127,7 +126,7 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
 def _ship(task: Task, invariants: np.ndarray, powers: Mapping[str, float], weights: str | Path | None) -> dict:
     """Points of what the shipped networks learned from; typical distance and limit are those of their validation crystals."""
     folder, split = Path(weights or WEIGHTS), task.split(SHIPPED_SEED)
-    train = np.intersect1d(split["train"], rows_of_labels(task, SMALL.labels))
+    train = np.intersect1d(split["train"], rows_of_labels(task, RECIPES[SHIPS].labels))
     reach = reach_of(task, train, invariants)
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))

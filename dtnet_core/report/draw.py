@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from ..base.files import read_json
 from ..base.paths import RESULTS, ROOT
-from ..base.results import load_results
+from ..base.results import MORE_LABELS, load_results
 from ..data.loading import DATA_DIR_VARIABLE, load_records
 from . import figures
 from .table2 import MODELS, beside_ours, cells, with_ends
@@ -40,7 +40,7 @@ def draw_figures() -> list[str]:
     stored = load_results(RESULTS / "tensors.json")
     full = headline(stored)
     simple = [r for r in full if r["model"] == "DTNet-simple"]
-    joint = [r for r in full if r["model"] == "DTNet-joint"]
+    joint = [r for r in full if r["model"] == MORE_LABELS]
     best = [r for r in joint if r["encoder"] == max((j["encoder"] for j in joint), key=len)]
     drawn = {
         "layer_ablation": figures.layer_ablation([r for r in simple if r["target"] == "total"], paper=paper),

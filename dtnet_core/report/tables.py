@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..base.results import FROM_SCRATCH, PROTOCOL_SEEDS
+from ..base.results import FROM_SCRATCH, JOINT, MORE_LABELS, PROTOCOL_SEEDS
 from ..data.splits import FRACTIONS
 
 
@@ -93,7 +93,7 @@ def paper_cell(paper: Mapping, target: str | None, model: str | None) -> tuple[f
     A joint model, which the paper does not have, stands beside the paper's best.
     """
     cells = paper["mae_ten"].get(target, {}).get("all", {})
-    cell = {name.lower(): cell for name, cell in cells.items()}.get(str(model).lower().removesuffix("-joint"))
+    cell = {name.lower(): cell for name, cell in cells.items()}.get("dtnet" if model in (JOINT, MORE_LABELS) else str(model).lower())
     return (cell["mean"], cell["std"]) if cell else (math.nan, math.nan)
 
 
@@ -139,8 +139,8 @@ def interval_over_splits(errors: Sequence[float], level: float = 0.95) -> tuple[
 
 
 def interval_table(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
-    """Each joint model that was run on more splits than the protocol's: 95 % interval of its MAE_ten, beside the paper's mean."""
-    runs = [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "record", "DTNet-joint")]
+    """Each joint model of few labels that was run on more splits than the protocol's: 95 % interval of its MAE_ten, beside the paper's mean."""
+    runs = [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "record", JOINT)]
     beyond = {r["encoder"] for r in runs if r["seed"] not in PROTOCOL_SEEDS}
     rows = []
     for encoder, target in sorted({(r["encoder"], r["target"]) for r in runs if r["encoder"] in beyond}):
@@ -153,7 +153,7 @@ def interval_table(results: Sequence[Mapping], paper: Mapping) -> pd.DataFrame:
 
 def by_formula(results: Sequence[Mapping]) -> list[Mapping]:
     """Runs of the joint models on the full profile's splits that keep all crystals of a formula together."""
-    return [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "group", "DTNet-joint")]
+    return [r for r in results if (r["profile"], r["split"], r["model"]) == ("full", "group", JOINT)]
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 
 from ..base.files import read_json, write_atomic
 from ..base.paths import default_cache_dir, sources
-from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance
+from ..base.results import IDENTITY, JOINT, MORE_LABELS, append_result, finished_runs, plain, provenance
 from ..crystals.record import LABELLED, Record
 from ..crystals.structures import crystal_systems
 from ..data.held_out import held_out, material_groups, near_twins, with_twin
@@ -37,7 +37,6 @@ from .fit import FitResult, TrainConfig, fit, predict
 from .scores import test_scores
 from .sets import CrystalSet, build_set
 
-MODEL, MORE_LABELS = "DTNet-joint", "DTNet-joint, more labels"
 PARTS = ("electronic", "ionic")
 CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
 
@@ -75,7 +74,7 @@ class Recipe:
     @property
     def model(self) -> str:
         """What results call it: runs that differ in their labels are not the same model."""
-        return MORE_LABELS if set(self.labels) - set(WITH_TOTAL) else MODEL
+        return MORE_LABELS if set(self.labels) - set(WITH_TOTAL) else JOINT
 
 
 _SEVENNET, _WIDE, _NEQUIX = "7net-0:0-5", "7net-l3i5:0-5", "nequix-oam-1-pft:0-4"

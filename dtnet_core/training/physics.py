@@ -15,7 +15,7 @@ import numpy as np
 
 from ..base.files import read_json
 from ..base.paths import WEIGHTS
-from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance, write_json
+from ..base.results import IDENTITY, JOINT, append_result, finished_runs, plain, provenance, write_json
 from ..checkpoint import load_network
 from ..crystals.record import TARGETS
 from ..crystals.structures import crystal_systems
@@ -34,7 +34,7 @@ from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
-from .joint import MODEL, RECIPES, SHIPS, Recipe, Task, fit_member, load_task, predict_members
+from .joint import RECIPES, SHIPS, Recipe, Task, fit_member, load_task, predict_members
 from .principal import fit as fit_principal
 from .scores import test_scores
 from .sets import pooled_invariants
@@ -153,7 +153,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
 
 
 def _identity(recipe: Recipe, target: str, kind: str, seed: int) -> dict:
-    return dict(zip(IDENTITY, (target, recipe.model.replace(MODEL, f"{MODEL} with modes"), *spell_features(recipe.features), kind, seed, "full"), strict=True))
+    return dict(zip(IDENTITY, (target, recipe.model.replace(JOINT, f"{JOINT} with modes"), *spell_features(recipe.features), kind, seed, "full"), strict=True))
 
 
 def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Sequence[str], known: Known, twin: np.ndarray) -> dict:

@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS
 from dtnet_core.crystals.record import Record
-from dtnet_core.domain.benchmark import Fold, rows_of_labels
+from dtnet_core.domain.benchmark import RECIPES, Fold, rows_of_labels
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
 from dtnet_core.domain.record import KEPT, kind_scores, sparsification
@@ -57,7 +57,7 @@ def test_nothing_of_a_kind_trains_whatever_its_file_and_formula():
     salts = [(a, x) for a in ("Li", "Na", "K", "Rb", "Cs") for x in ("F", "Cl", "Br", "I")]
     benchmark = [record(f"{a}{x}", (a, x), 3.0) for a, x in salts] + [record("MoTe", ("Mo", "Te"), 9.0)]
     extra = [record(f"s-{a}{x}", (a, x), file="mp_scalars.json.gz") for a, x in salts] + [record("s-MoSe", ("Mo", "Se"), file="mp_scalars.json.gz"), record("s-MoTe", ("Mo", "Te"), file="mp_scalars.json.gz"),
-             record("j-MoTe", ("Mo", "Te"), file="jarvis_electronic.json.gz"), record("j-MgO", ("Mg", "O"), file="jarvis_electronic.json.gz")]  # fmt: skip
+             record("j-MoTe", ("Mo", "Te"), file="jarvis_electronic.json.gz"), record("j-MoSe", ("Mo", "Se"), file="jarvis_electronic.json.gz"), record("j-MgO", ("Mg", "O"), file="jarvis_electronic.json.gz")]  # fmt: skip
     task = task_of([*benchmark, *extra], len(benchmark))
     fold = Fold("pairs", element_pairs(task.records))
     for labels, further in ((("mp_scalars",), set()), (("mp_scalars", "jarvis_electronic"), {"j-MgO"})):
@@ -68,6 +68,8 @@ def test_nothing_of_a_kind_trains_whatever_its_file_and_formula():
         assert not formulas["train"] & formulas["val"] and len(ids["val"]) >= 2
         held = ids["val"] | {f"s-{i}" for i in ids["val"]}
         assert ids["train"] == ({r.id for r in task.records} - {"j-MgO"} - held - {i for i in {r.id for r in task.records} if "Mo" in i}) | further
+    told = {task.records[i].id for i in fold.split(task, ("mp_scalars", "jarvis_electronic"), told=True)["train"]}
+    assert told - ids["train"] == {"j-MoSe"}  # no formula that is tested, no scalar of the kind
     assert {task.records[i].id for i in rows_of_labels(task, ())} == {r.id for r in benchmark}
 
 
@@ -127,7 +129,7 @@ def test_scores_of_a_kind_by_hand():
 
 def test_stored_record_says_what_trained_and_what_held():
     stored = read_json(RESULTS / "domain.json")
-    assert [v["labels"] for v in stored["variants"]] == ["labels that ship", "with further electronic labels"]
+    assert [v["labels"] for v in stored["variants"]] == list(RECIPES)
     for variant in stored["variants"]:
         assert variant["trained_at"] and sum(variant["records"].values()) > 6000 and len(variant["kinds"]) == 19
     shipped = stored["shipped"]

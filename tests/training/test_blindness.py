@@ -108,6 +108,7 @@ def world(family, made_up, monkeypatch):
     """A function that sets the labels, the records and their materials; the small recipe among the named ones."""
     everything, group = family
     monkeypatch.setitem(joint.RECIPES, "small", RECIPE)
+    monkeypatch.setitem(joint.SHIPS, "small", "small")
     monkeypatch.setattr(joint, "material_groups", lambda _: group)
     monkeypatch.setattr(joint, "near_twins", lambda *_: [])
 

@@ -36,12 +36,13 @@ def as_today(settings: dict) -> dict:
 
 def test_recipes_are_those_of_the_stored_results():
     """What is shown for a joint model was trained with just these settings."""
-    runs = [r for r in load_results(ROOT / "data/results/tensors.json") if r["model"] == joint.MODEL]
+    runs = [r for r in load_results(ROOT / "data/results/tensors.json") if r["model"] in (joint.JOINT, joint.MORE_LABELS)]
     for name, recipe in joint.RECIPES.items():
-        mine = [r for r in runs if r["command"].startswith(f"dtnet train joint --recipe {name} ")]
+        mine = [r for r in runs if r["model"] == recipe.model and r["command"].startswith(f"dtnet train joint --recipe {name} ")]
         assert len(mine) >= 15 and all(as_today(r["settings"]) == plain(asdict(recipe)) for r in mine)
         assert all(r["members"] == list(recipe.members) and len(r["best_epoch"]) == len(recipe.members) for r in mine)
     assert joint.RECIPES["default"].features == "7net-0:0-5+7net-l3i5:0-5" and joint.PARTS == ("electronic", "ionic")
+    assert {name: joint.RECIPES[joint.SHIPS[name]].labels for name in ("default", "best")} == dict.fromkeys(("default", "best"), joint.LABELS)
     assert RECIPE.features == "a:0+b:1" and Recipe(("b:1", "a:0")).features == "b:1+a:0"
 
 
@@ -51,6 +52,7 @@ def made_up(monkeypatch) -> MadeUp:
     monkeypatch.setattr("dtnet_core.training.sets.stored_orbits", no_orbits)
     monkeypatch.setattr(joint, "compute_features", found.features)
     monkeypatch.setitem(joint.RECIPES, "small", RECIPE)
+    monkeypatch.setitem(joint.SHIPS, "small", "small")
     monkeypatch.setattr(joint, "near_twins", lambda *_: [])
     return found
 

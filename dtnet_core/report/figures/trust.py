@@ -15,21 +15,21 @@ _CURVES = {"interval": "width of the interval", "distance": "distance from the t
 
 @figure
 def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
-    """By kind of crystal: error of the networks alone and leaning on the guess (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c).
+    """By kind of crystal: error of former networks alone and of what ships, leaning on the guess (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c).
 
     Parameters
     ----------
     record : mapping
-        `data/results/domain.json`; its first variant.
+        `data/results/domain.json`: its first variant ships, the second has the labels of before.
     target : {"electronic", "ionic", "total"}
     """
-    ours = record["variants"][0]
+    ours, former = record["variants"][:2]
     kinds = {name.replace(" with an anion", "-X").replace("Zr Nb Mo Hf Ta W with Se Te", "(Zr...W)-(Se, Te)").replace("rare earth with N P As Sb Bi", "rare earth pnictides"): k for name, k in ours["kinds"].items()}
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 3.1), width_ratios=[1.1, 0.9, 1.1])
     rows = np.arange(len(kinds))[::-1]
-    before, after = ([pick(k[target]) for k in kinds.values()] for pick in (lambda k: k, lambda k: k["leaning"]))
+    before, after = [former["kinds"][k][target] for k in ours["kinds"]], [k[target]["leaning"] for k in ours["kinds"].values()]
     for ax, value, held in ((left, "mae_ten", None), (middle, "covered", "0.9")):
-        for place, (scores, colour, label) in enumerate(((before, PALETTE[0], "networks alone"), (after, PALETTE[1], "leaning on the guess"))):
+        for place, (scores, colour, label) in enumerate(((before, PALETTE[0], "fewer labels, networks alone"), (after, PALETTE[1], "as it ships"))):
             ax.plot([s[value] if held is None else s[value][held] for s in scores], rows, "os"[place], color=colour, markersize=3.5, label=label)
         ax.set_ylim(-0.6, len(kinds) - 0.4)
     left.set_yticks(rows, kinds, fontsize=6)

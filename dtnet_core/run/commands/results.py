@@ -38,12 +38,12 @@ def summary(profile: Profile = "full") -> None:
 
 
 @app.command(cls=Command)
-def splits() -> None:
+def splits(wide: Annotated[bool, typer.Option(help="of the recipes on all files of labels")] = False) -> None:
     """Store the ids of every split behind the joint models' results, so that anybody can check them."""
     from ...base.paths import RESULTS
     from ...data.stored_splits import store_splits
 
-    print(store_splits(RESULTS / "splits.json")["chosen_on"])
+    print(store_splits(RESULTS / ("splits_wide.json" if wide else "splits.json"))["chosen_on"])
 
 
 @app.command(cls=Command)
