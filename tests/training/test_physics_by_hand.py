@@ -42,6 +42,10 @@ def charges(structure) -> np.ndarray:
     return z - z.mean(0)
 
 
+NAME = "best-wide"
+"""The recipe whose networks ship."""
+
+
 class World:
     """Everything that the module asks others for. Networks say what they say whatever the labels of the records are."""
 
@@ -67,7 +71,7 @@ class World:
         self.cache, self.results = tmp_path / "cache", tmp_path / "physics.json"
 
     def task(self):
-        return joint.load_task(joint.RECIPES["best"], cache_dir=self.cache, progress=False)
+        return joint.load_task(joint.RECIPES[NAME], cache_dir=self.cache, progress=False)
 
     def split(self, seed=0, kind="record"):
         return joint.draw_split(self.records, seed, kind)
@@ -76,7 +80,7 @@ class World:
         """Each network is off by a factor of its own for each crystal, and by a part that is not the tensor's shape."""
         answers = []
         for m in networks:
-            assert recipe is joint.RECIPES["best"]
+            assert recipe is joint.RECIPES[NAME]
             for i in rows:
                 r, g = self.known[i], np.random.default_rng([m, i])
                 parts = np.stack([r.eps_electronic, r.eps_ionic]) * g.normal(1.1, 0.2, (2, 1, 1)) + np.diag(g.uniform(0.1, 0.5, 3))
@@ -85,7 +89,7 @@ class World:
         return np.array(answers).reshape(len(networks), len(rows), 3, 3, 3), truth
 
     def run(self, seeds, **more):
-        return module.run_physics(seeds, results=self.results, weights=self.weights, cache_dir=self.cache, progress=False, **more)
+        return module.run_physics(seeds, results=self.results, weights=self.weights, cache_dir=self.cache, progress=False, **{"name": NAME} | more)
 
     def expected(self, seed=0):
         """Companion of the split, and for validation and test crystals (plain, mended, apart, truth), all from their definitions."""
@@ -98,7 +102,7 @@ class World:
         companion, said = fit_companion(pooled[mine], modes.numbers[mine], constants[mine]), {}
         for part in ("val", "test"):
             rows = split[part]
-            plain, truth = self.told(range(len(joint.RECIPES["best"].members)), joint.RECIPES["best"], task, rows)
+            plain, truth = self.told(range(len(joint.RECIPES[NAME].members)), joint.RECIPES[NAME], task, rows)
             mended, _, apart = mend_all(companion, plain, plain, pooled[rows], Modes(modes.numbers[rows], modes.sums[rows]))
             said[part] = plain, mended, apart, truth
         return companion, said, split, modes, mine
@@ -117,7 +121,7 @@ def close(one, other) -> bool:
 def test_records_by_hand(world):
     """Scores with modes and without, of all test crystals and of kinds of them; nothing but the split's training crystals with modes is fitted."""
     runs = world.run([1, 0])
-    members = len(joint.RECIPES["best"].members)
+    members = len(joint.RECIPES[NAME].members)
     assert world.fitted == [(1, m) for m in range(members)] and [p.stem for p in world.shipped] == [str(m) for m in range(members)]  # those of seed 0 ship
     assert [(r["seed"], r["target"]) for r in runs] == [(1, "ionic"), (1, "total"), (0, "ionic"), (0, "total")]
     for run in runs:
@@ -125,7 +129,7 @@ def test_records_by_hand(world):
         plain, mended, _, truth = said["test"]
         true, before, after = truth[:, k], plain.mean(0)[:, k], mended.mean(0)[:, k]
         assert run["mae_ten"] == pytest.approx(mae_ten(true, after), rel=1e-3) and run["without"]["mae_ten"] == pytest.approx(mae_ten(true, before), rel=1e-5)
-        assert (run["model"], run["encoder"].split("+")[0], run["split"], run["profile"]) == ("DTNet-joint with modes", "nequix-oam-1-pft", "record", "full")
+        assert (run["model"], run["encoder"].split("+")[0], run["split"], run["profile"]) == ("DTNet-joint with modes, more labels", "nequix-oam-1-pft", "record", "full")
         assert run["n_fitted"] == len(mine) and run["n_train"] == len(split["train"]) and run["n_test"] == len(true) and run["data_sha256"] == "sum"
         rows = split["test"]
         sums = np.exp(modes.numbers[rows])
@@ -134,8 +138,8 @@ def test_records_by_hand(world):
         assert 0 < masks["soft"].sum() < masks["with_modes"].sum() < len(rows)
         for kind, mask in masks.items():
             assert run["kinds"][kind] == pytest.approx({"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}, rel=1e-3)
-        assert run["command"] == f"dtnet train physics --split record --seeds {run['seed']}" and 0 <= run["wall_s"] < 1000
-        assert run["settings"] == {"networks": "best", "potential": "nequix-oam-1-pft", "share": 0.8, "dampings": [0.05, 0.15, 0.3, 0.6, 1.2], "soft": [0.6, 1 / 3]}
+        assert run["command"] == f"dtnet train physics --recipe best-wide --split record --seeds {run['seed']}" and 0 <= run["wall_s"] < 1000
+        assert run["settings"] == {"networks": NAME, "potential": "nequix-oam-1-pft", "share": 0.8, "dampings": [0.05, 0.15, 0.3, 0.6, 1.2], "soft": [0.6, 1 / 3]}
     assert not world.weights.joinpath("physics").exists()
     again = world.run([0, 1])
     assert again == runs[2:] + runs[:2] and len(world.fitted) == members and len(world.shipped) == members  # nothing is done twice
@@ -147,6 +151,8 @@ def test_intervals_by_hand(world):
     """Factors from validation crystals of all seeds, narrowed for their growth on those of the seed that ships, and coverage of test crystals."""
     with pytest.raises(ValueError, match=r"seeds are \[1, 2\]; 0, whose networks ship, is not among them"):
         world.run([1, 2], ship=True)
+    with pytest.raises(ValueError, match="the recipe is best; the networks that ship are of best-wide"):
+        world.run([0], ship=True, name="best")
     world.run([1, 0], ship=True)
     about, told = read_json(world.weights / "physics/calibration.json"), read_json(world.results.with_name("physics_intervals.json"))
     assert about["networks"] == "best" and list(about["targets"]) == ["ionic", "total"]  # what it does not say is that of the networks
