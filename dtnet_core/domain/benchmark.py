@@ -69,6 +69,11 @@ class Fold:
         return split | {"train": train[shown | ~out[train]]}
 
 
+def folds_of(name: str, kept: Sequence[Fold]) -> list[Fold]:
+    """Those that a variant answers for: all, but no clusters with `TOLD`."""
+    return [f for f in kept if name != TOLD or not f.name.startswith("clusters")]
+
+
 def file_of(task: Task, i: int) -> str:
     """Name of the data file of a record, without its ending."""
     return task.records[i].meta.get("file", "").removesuffix(".json.gz")

@@ -24,7 +24,7 @@ from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
 from ..trust import guess
 from ..trust.reach import FEATURES, growth
-from .benchmark import RECIPES, SHIPS, Fold, answers, file_of, folds, rows_of_labels
+from .benchmark import RECIPES, SHIPS, Fold, answers, file_of, folds, folds_of, rows_of_labels
 from .intervals import covered, judge_fold, reach_of, smallest_power, truth_of
 
 LIMIT = 0.98
@@ -96,8 +96,9 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None
     started, path = time.monotonic(), Path(results or RESULTS / "domain.json")
     task = load_task(RECIPES[SHIPS], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     invariants, truth = pooled_invariants(task.of(FEATURES)).astype(float), truth_of(task)
-    kept, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in (read_json(path)["variants"] if path.is_file() else ())}
+    every, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in (read_json(path)["variants"] if path.is_file() else ())}
     for name in dict.fromkeys((SHIPS, *names)):
+        kept = folds_of(name, every)
         judged: dict[str, list] = {"networks": [], "leaning": []}
         rows, commits, limits = [], set(), []
         for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):

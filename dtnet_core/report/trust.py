@@ -68,7 +68,7 @@ def domain_table(record: Mapping, target: str = "electronic") -> str:
         row = {"kept from training": kind, "tested": scores["n"], "MAE_ten, networks alone": f"{alone['mae_ten']:.2f}", "leaning": f"{leaning['mae_ten']:.2f}",
                "off by more than 25 %": percent(leaning["off_by_25"]), "90 % intervals hold, networks alone": percent(alone["covered"]["0.9"]), "leaning and growing": percent(leaning["covered"]["0.9"]),
                "out of domain": percent(scores["marked"]), "AUROC": "-" if leaning["auroc"] is None else f"{leaning['auroc']:.2f}"}  # fmt: skip
-        rows.append(row | {f"MAE_ten, networks alone, {v['labels']}": f"{v['kinds'][kind][target]['mae_ten']:.2f}" for v in more})
+        rows.append(row | {f"MAE_ten, networks alone, {v['labels']}": f"{v['kinds'][kind][target]['mae_ten']:.2f}" if kind in v["kinds"] else "-" for v in more})
     return markdown_table(pd.DataFrame(rows))
 
 
