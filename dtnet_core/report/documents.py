@@ -8,7 +8,15 @@ from ..base.files import read_json
 from ..base.paths import RESULTS, ROOT
 from .charges import charges_table, charges_text
 from .markdown import markdown_table, update_block
-from .pages import answer_text, card_table, front_table, matbench_table, readme_table, roads_table
+from .pages import (
+    answer_text,
+    card_table,
+    front_table,
+    matbench_table,
+    readme_table,
+    roads_table,
+    ships_sentence,
+)
 from .physics import intervals_text, physics_sentence, physics_table, settings_table
 from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
@@ -34,7 +42,8 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     stored, paper = record("tensors.json"), read_json(ROOT / "data/paper/table2.json")
     dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
     return {
-        ("README.md", "headline"): front_table(stored, paper, record("physics_wide.json")),
+        ("README.md", "headline"): front_table(stored, paper, record("physics.json")),
+        ("README.md", "ships"): ships_sentence(stored),
         ("README.md", "answer"): answer_text(record("known_physics.json")),
         ("docs/results.md", "chosen on"): chosen_on_text(record("splits.json")["chosen_on"]),
         ("README.md", "blind"): blind_sentence(record("blind.json")),

@@ -120,6 +120,13 @@ def test_intervals_are_wider_than_independent_splits_would_give():
     assert table["encoder"].tolist() == ["b"] and table["splits"].tolist() == [7] and table["the paper's DTNet"].tolist() == [1.911]
 
 
+def test_what_ships_is_compared_on_the_splits_of_both_recipes_only():
+    """Seed 2 was run with fewer labels alone, seed 3 with more alone, and by formula is another split: none of them counts."""
+    made = lambda seed, model, error, split="record": [run(seed, model=model, profile="full", split=split, encoder="abc", target=x, mae_ten=error + k) for k, x in enumerate(("electronic", "ionic", "total"))]  # noqa: E731
+    runs = [*made(0, r.JOINT, 1.0), *made(1, r.JOINT, 2.0), *made(2, r.JOINT, 9.0), *made(0, r.MORE_LABELS, 3.0), *made(1, r.MORE_LABELS, 4.0), *made(3, r.MORE_LABELS, 9.0), *made(2, r.MORE_LABELS, 9.0, "group")]
+    assert "3.500 / 4.500 / 5.500 instead of 1.500 / 2.500 / 3.500 (abc, seeds 0, 1)" in pages.ships_sentence(runs)
+
+
 def test_a_missing_key_keeps_its_group():
     table = t.results_table([{"target": "total", "model": "median", "mae_ten": 3.7}, run()])
     assert isinstance(table, pd.DataFrame) and table["runs"].tolist() == [1, 1]
