@@ -191,7 +191,7 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
         targets[target] = found
     write_json(folder / "physics" / "calibration.json", {"networks": NETWORKS, "targets": targets})
     if results is not None:
-        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {SHIPS[NETWORKS]}", **provenance()}
+        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {SHIPS[NETWORKS]} --seeds {' '.join(map(str, seeds))}", **provenance()}
         write_json(Path(results).with_name("physics_intervals.json"), plain(record))
 
 

@@ -75,7 +75,7 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
         records.append(
             {"variant": name, "target": target, "seeds": list(seeds), "n_val": len(real["val"]), "n_test": len(ratios),
              "levels": LEVELS, "coverage": [float((ratios <= factors[str(level)]).mean()) for level in LEVELS],
-             "data_sha256": task.checksum, "command": f"dtnet train ship --recipe {name}", **provenance()}
+             "data_sha256": task.checksum, "command": f"dtnet train ship --recipe {name} --seeds {' '.join(map(str, seeds))}", **provenance()}
         )  # fmt: skip
     write_json(target_folder / "calibration.json", {"members": list(recipe.members), "targets": fitted})
     with locked(Path(results)):

@@ -228,7 +228,7 @@ def test_intervals_are_fitted_on_validation_crystals_and_tested_on_others(task, 
         assert record["coverage"] == pytest.approx([np.mean(ratios <= factors[str(level)]) for level in ship.LEVELS]) and record["levels"] == ship.LEVELS
         assert (record["variant"], record["target"], record["seeds"], record["n_val"], record["n_test"]) == ("small", target, [0, 2], val.shape[1], test.shape[1])
         assert shown[k][0] == target and np.allclose(shown[k][1], truth["test"][:, k]) and np.allclose(shown[k][2], test.mean(0))
-        assert record["data_sha256"] == "sum of full" and record["command"] == "dtnet train ship --recipe small"
+        assert record["data_sha256"] == "sum of full" and record["command"] == "dtnet train ship --recipe small --seeds 0 2"
     assert records[0]["coverage"][ship.LEVELS.index(0.5)] < 0.2
     stored = load_results(results)
     assert [r["variant"] for r in stored] == ["large", "small", "small", "small"] and stored[1:] == plain(records)
