@@ -102,4 +102,4 @@ def test_every_stored_run_of_a_joint_model_is_of_these_splits(stored, records):
     sizes = {(s["kind"], s["seed"]): [len(x) for x in sides(s, records)] for s in stored["splits"]}
     runs = [r for r in load_results(RESULTS / "tensors.json") if r["model"] == MODELS[stored["file"]] and r["profile"] == "full"]
     wrong = [(r["encoder"], r["split"], r["seed"]) for r in runs if sizes[r["split"], r["seed"]] != [r["n_train"], r["n_val"], r["n_test"]]]
-    assert len(runs) >= 30 and not wrong
+    assert len(runs) >= (12 if stored["file"] == "splits_wide.json" else 90) and not wrong
