@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from ..base.files import read_json
 from ..base.paths import RESULTS, ROOT
-from ..base.results import MORE_LABELS, load_results
+from ..base.results import JOINT, MORE_LABELS, load_results
 from ..data.loading import DATA_DIR_VARIABLE, load_records
 from . import figures
 from .table2 import MODELS, beside_ours, cells, with_ends
@@ -38,9 +38,9 @@ def draw_figures() -> list[str]:
     """Every figure that needs nothing but `data/results` and `data/paper`; gives their names."""
     paper, comparison = read_json(ROOT / "data/paper/table2.json"), read_json(RESULTS / "dfpt_comparison.json")
     stored = load_results(RESULTS / "tensors.json")
-    full = headline(stored)
+    full = [r for r in headline(stored) if r["model"] != MORE_LABELS]  # on fewer splits
     simple = [r for r in full if r["model"] == "DTNet-simple"]
-    joint = [r for r in full if r["model"] == MORE_LABELS]
+    joint = [r for r in full if r["model"] == JOINT]
     best = [r for r in joint if r["encoder"] == max((j["encoder"] for j in joint), key=len)]
     drawn = {
         "layer_ablation": figures.layer_ablation([r for r in simple if r["target"] == "total"], paper=paper),

@@ -15,12 +15,12 @@ _CURVES = {"interval": "width of the interval", "distance": "distance from the t
 
 @figure
 def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
-    """By kind of crystal: error of former networks alone and of what ships, leaning on the guess (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c).
+    """By kind of crystal: error of former networks alone, of what ships, leaning on the guess, and of that with labels of the kind (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c).
 
     Parameters
     ----------
     record : mapping
-        `data/results/domain.json`: its first variant ships, the second has the labels of before.
+        `data/results/domain.json`: its first variant ships, the second has the labels of before, the third labels of the kind.
     target : {"electronic", "ionic", "total"}
     """
     ours, former = record["variants"][:2]
@@ -39,7 +39,10 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
     middle.set_yticks(rows, [])
     middle.axvline(0.9, color=MUTED, linewidth=0.7, linestyle=":")
     middle.set(xlabel="held by 90 % intervals", xlim=(0.4, 1.03))
-    middle.legend(loc="lower left", fontsize=5.5)
+    for told in record["variants"][2:]:
+        known = [k in told["kinds"] for k in ours["kinds"]]
+        left.plot([told["kinds"][k][target]["leaning"]["mae_ten"] for k in ours["kinds"] if k in told["kinds"]], rows[known], "^", color=PALETTE[2], markersize=3.5, markerfacecolor="none", label="of the kind too")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=6)
     curves = ours["curves"][target]
     for (name, words), style in zip(_CURVES.items(), ("-", "--", ":"), strict=True):
         right.plot(100 * (1 - np.array(curves["kept"])), np.array(curves[name]) / curves[name][0], style, color=MUTED if name == "error" else PALETTE[2], label=words)
