@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base.files import read_json
-from ..base.paths import WEIGHTS
+from ..base.paths import RESULTS, WEIGHTS
 from ..base.results import IDENTITY, JOINT, append_result, finished_runs, plain, provenance, write_json
 from ..checkpoint import load_network
 from ..crystals.record import TARGETS
@@ -90,6 +90,11 @@ def networks_of(name: str, task: Task, split: Mapping[str, np.ndarray], seed: in
     if (name, seed, kind) == (SHIPS[NETWORKS], SHIPPED_SEED, "record"):
         return [load_network(WEIGHTS / NETWORKS / f"{m}.safetensors")[0] for m in range(len(recipe.members))]
     return [fit_member(recipe, task, dict(split), seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
+
+
+def default_results(name: str) -> Path:
+    """Where a recipe's scores are kept: those of recipes with other labels are not mixed."""
+    return RESULTS / ("physics.json" if RECIPES[name].model == JOINT else "physics_wide.json")
 
 
 def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path | None = None, ship: bool = False, weights: str | Path | None = None,

@@ -179,6 +179,11 @@ def test_intervals_by_hand(world):
             assert told["covered"][target]["test"][c] == pytest.approx((ratios["test"] <= found[c] * wider["test"]).mean(), abs=0.5 / len(wider["test"]))
 
 
+def test_recipes_with_other_labels_have_files_of_their_own():
+    for name, model in (("best", "DTNet-joint with modes"), ("best-wide", "DTNet-joint with modes, more labels")):
+        assert {r["model"] for r in load_results(module.default_results(name))} == {model}
+
+
 def shipped(world) -> tuple[bytes, dict]:
     world.run([0], ship=True)
     return (world.weights / "physics" / module.COMPANION).read_bytes(), read_json(world.weights / "physics/calibration.json")["targets"]

@@ -185,7 +185,7 @@ def physics(
     seeds: Seeds = None,
     ship: Annotated[bool, typer.Option(help="write what ships, too: the companion and its intervals")] = False,
     compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json")] = False,
-    results: Annotated[str, typer.Option(help="gets a record for the ionic and the total tensor of each seed")] = "data/results/physics.json",
+    results: Annotated[str | None, typer.Option(help="gets a record for the ionic and the total tensor of each seed; default: data/results/physics.json, physics_wide.json for a wide recipe")] = None,
     recipe: Annotated[str, typer.Option(metavar="best|best-wide", callback=among("training.joint", "RECIPES"), help="whose networks; best-wide ship")] = "best",
 ) -> None:
     """Mend the ionic tensors of a recipe's networks by the crystals' modes, and test it."""
@@ -198,7 +198,7 @@ def physics(
         for row in compare_settings(_five(seeds))["rows"]:
             print(f"seed {row['seed']}: share {row['share']}, shape of the {row['shape']}: MAE_ten {row['mae_ten']:.3f}", flush=True)
         return
-    for run in chapter.run_physics(_five(seeds), split, results, ship, name=recipe):
+    for run in chapter.run_physics(_five(seeds), split, results or chapter.default_results(recipe), ship, name=recipe):
         print(f"{run['target']:6s} seed {run['seed']}: MAE_ten {run['without']['mae_ten']:.3f} without modes, {run['mae_ten']:.3f} with", flush=True)
 
 
