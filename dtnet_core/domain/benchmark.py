@@ -25,7 +25,8 @@ from ..data.labels import LABELS, WITH_TOTAL
 from ..data.splits import split_by_group
 from ..members import both_tensors, with_total
 from ..readout import DTNet
-from ..training.joint import CODE_OF_A_RUN, TRAIN, Recipe, Task, fit_member
+from ..training.joint import CODE_OF_A_RUN, Task, fit_member
+from ..training.recipes import TRAIN, Recipe
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
 ELECTRONIC_ONLY = frozenset(LABELS) - frozenset(WITH_TOTAL)

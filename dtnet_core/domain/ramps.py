@@ -14,7 +14,8 @@ from ..base.results import plain, provenance, write_json
 from ..crystals.record import TARGETS
 from ..members import with_total
 from ..metrics import mae_ten
-from ..training.joint import RECIPES, fit_member, load_task
+from ..training.joint import fit_member, load_task
+from ..training.recipes import RECIPES
 from ..training.sets import pooled_invariants
 from ..trust.guess import RAMPS, Ramps, lean
 from ..trust.reach import FEATURES

@@ -25,7 +25,8 @@ from ..features import to_mandel
 from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
 from ..training.fit import TrainConfig, fit
-from ..training.joint import OPTIONS, TRAIN, channels_of, select_parts
+from ..training.joint import channels_of, select_parts
+from ..training.recipes import OPTIONS, TRAIN
 from ..training.sets import CrystalSet, build_set, pooled_invariants
 
 _CHUNK = 1000

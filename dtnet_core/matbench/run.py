@@ -25,7 +25,7 @@ from ..base.files import write_atomic
 from ..base.paths import default_cache_dir, sources
 from ..data.descriptors import describe
 from ..layers import pooled
-from ..training.joint import RECIPES as ENCODERS
+from ..training.recipes import RECIPES as ENCODERS
 from . import model as matbench_model
 from .model import Inputs, Network, Shallow, convex_weights, load_inputs
 from .perceptron import Perceptron

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,11 @@ from pymatgen.core import Structure
 
 from ..base.files import read_json, write_atomic
 from ..base.paths import default_cache_dir, sources
-from ..base.results import IDENTITY, JOINT, MORE_LABELS, append_result, finished_runs, plain, provenance
+from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance
 from ..crystals.record import LABELLED, Record
 from ..crystals.structures import crystal_systems
 from ..data.held_out import held_out, material_groups, near_twins, with_twin
-from ..data.labels import LABELS, WITH_TOTAL, load_auxiliary
+from ..data.labels import load_auxiliary
 from ..data.loading import data_sha256, load_clean
 from ..data.splits import draw_split
 from ..members import with_total
@@ -32,61 +32,13 @@ from ..metrics import mae_ten
 from ..potentials.registry import spell_features
 from ..potentials.store import compute_features
 from ..readout import DTNet, DTNetConfig
-from .experiment import PAPER_WIDTH
-from .fit import FitResult, TrainConfig, fit, predict
+from .fit import FitResult, fit, predict
+from .recipes import RECIPES, Recipe
 from .scores import test_scores
 from .sets import CrystalSet, build_set
 
 PARTS = ("electronic", "ionic")
 CODE_OF_A_RUN = ("features", "layers", "links", "readout", "data.held_out", "data.labels", "data.splits", "training.fit", "training.loop", "training.losses", "training.sets")
-
-
-TRAIN = TrainConfig(1.6e-3, weight_decay=0.01, max_epochs=30, patience=30, ema=0.99, weights=(2.75, 1.0, 1.0))
-OPTIONS = {"width": PAPER_WIDTH, "link": "clip", "dropout": 0.04, "blocks": 3}
-"""What the search found (`data/results/search.json`, trial 2); further labels make an epoch three times as long, so 30 do."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a joint model is made.
-
-    Attributes
-    ----------
-    members : tuple of str
-        Encoders and layers of each network of the ensemble (see `encoder.parse_features`); the predictions are averaged.
-    labels : tuple of str
-        Files of `data.labels.LABELS` to train on beside the benchmark (profile "full" only).
-    train : TrainConfig
-    options : dict
-        Arguments of `readout.DTNetConfig` other than its channels and outputs.
-    """
-
-    members: tuple[str, ...]
-    labels: tuple[str, ...] = WITH_TOTAL
-    train: TrainConfig = field(default_factory=lambda: TRAIN)
-    options: dict = field(default_factory=lambda: OPTIONS)
-
-    @property
-    def features(self) -> str:
-        """All encoders and layers of its members, each once."""
-        return "+".join(dict.fromkeys(part for member in self.members for part in member.split("+")))
-
-    @property
-    def model(self) -> str:
-        """What results call it: runs that differ in their labels are not the same model."""
-        return MORE_LABELS if set(self.labels) - set(WITH_TOTAL) else JOINT
-
-
-_SEVENNET, _WIDE, _NEQUIX = "7net-0:0-5", "7net-l3i5:0-5", "nequix-oam-1-pft:0-4"
-RECIPES = {
-    "default": Recipe((_SEVENNET, _WIDE, _SEVENNET, _WIDE, _WIDE)),
-    "best": Recipe((_NEQUIX, _NEQUIX, _SEVENNET, _WIDE, _NEQUIX)),
-}
-"""With encoders that come with packages, and with the best of all open ones."""
-RECIPES |= {f"{name}-wide": replace(recipe, labels=LABELS, train=replace(TRAIN, max_epochs=20)) for name, recipe in RECIPES.items()}
-"""The same networks on all files of labels; 20 epochs of these are as many steps, and no worse than 30 on validation crystals."""
-SHIPS = {name.removesuffix("-wide"): name for name in RECIPES if name.endswith("-wide")}
-"""Variant of `ensemble.load_ensemble` -> the recipe whose networks it has."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +167,7 @@ def run_joint(name: str, seeds: Sequence[int] = range(5), split: str = "record",
     Parameters
     ----------
     name : str
-        Of `RECIPES`.
+        Of `recipes.RECIPES`.
     seeds : sequence of int
     split : {"record", "group"}
     profile : {"mini", "full"}

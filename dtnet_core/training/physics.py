@@ -34,8 +34,9 @@ from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
-from .joint import RECIPES, SHIPS, Recipe, Task, fit_member, load_task, predict_members
+from .joint import Task, fit_member, load_task, predict_members
 from .principal import fit as fit_principal
+from .recipes import RECIPES, SHIPS, Recipe
 from .scores import test_scores
 from .sets import pooled_invariants
 from .ship import SHIPPED_SEED
@@ -111,7 +112,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
     weights : path, optional
         Default `base.paths.WEIGHTS`.
     name : str
-        Of `joint.RECIPES`: whose networks.
+        Of `recipes.RECIPES`: whose networks.
 
     Returns
     -------

@@ -12,8 +12,9 @@ from ..base.paths import RESULTS
 from ..base.results import plain, provenance, write_json
 from ..metrics import mae_ten
 from ..physics.ionic import SHARE, log_constants, mend
-from .joint import RECIPES, load_task, predict_members
+from .joint import load_task, predict_members
 from .physics import NETWORKS, benchmark_modes, networks_of
+from .recipes import RECIPES
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

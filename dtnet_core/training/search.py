@@ -24,7 +24,8 @@ from ..base.results import load_results, provenance, write_json
 from ..data.labels import WITH_TOTAL
 from ..metrics import mae_ten
 from .fit import TrainConfig
-from .joint import PARTS, Recipe, Task, fit_member, load_task, predict_members
+from .joint import PARTS, Task, fit_member, load_task, predict_members
+from .recipes import Recipe
 
 SEEDS = (0, 1)
 ALL = "7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"

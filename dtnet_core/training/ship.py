@@ -18,7 +18,8 @@ from ..checkpoint import save_network
 from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from .calibration import calibrate, spread_ratios
-from .joint import RECIPES, SHIPS, fit_member, load_task, predict_members
+from .joint import fit_member, load_task, predict_members
+from .recipes import RECIPES, SHIPS
 
 SHIPPED_SEED = 0
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95)
@@ -32,7 +33,7 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
     Parameters
     ----------
     name : str
-        Variant that ships, of `joint.SHIPS`, which says whose networks it has. Those trained before are taken from the cache.
+        Variant that ships, of `recipes.SHIPS`, which says whose networks it has. Those trained before are taken from the cache.
     seeds : sequence of int
         Splits whose validation and test crystals calibrate and test; `SHIPPED_SEED` is one of them.
     results : path

@@ -31,7 +31,7 @@ from dtnet_core.matbench.run import (
     run,
 )
 from dtnet_core.matbench.task import Row, Task, five_folds
-from dtnet_core.training import joint, sets
+from dtnet_core.training import joint, recipes, sets
 from dtnet_core.training.sets import CrystalSet, pooled_invariants
 from tests.blindness import MadeUp, differences, no_orbits, small_records
 
@@ -87,8 +87,8 @@ def test_a_networks_index_and_its_error():
     assert Network(loss="absolute").error(predicted, truth).item() == pytest.approx((0.5 + 2) / 2)
     assert Network(loss="log").error(predicted, truth).item() == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)
     plain = Network()
-    assert (plain.quantity, plain.loss, plain.train) == ("sqrt", "log", replace(joint.TRAIN, weights=())) and plain.features is None
-    assert plain.options == {k: v for k, v in joint.OPTIONS.items() if k != "link"}
+    assert (plain.quantity, plain.loss, plain.train) == ("sqrt", "log", replace(recipes.TRAIN, weights=())) and plain.features is None
+    assert plain.options == {k: v for k, v in recipes.OPTIONS.items() if k != "link"}
     for wrong in ({"quantity": "root"}, {"loss": "square"}):
         with pytest.raises(ValueError, match="choose sqrt or direct, log or absolute"):
             Network(**wrong)
@@ -106,7 +106,7 @@ def test_what_a_network_is_trained_on(monkeypatch, quantity):
     np.testing.assert_allclose(seen["data"].target_tensors(torch.arange(3))[:, 0], n[:3, None, None] * np.eye(3))
     rows, others, seed, shape, config = seen["arguments"]
     assert rows is train and others is validation and seed == 7 and config == spec.train and seen["progress"] is False
-    assert (shape.channels, shape.outputs, shape.link, shape.floors[0], shape.width) == ((4, 3, 2), 1, "softplus", 1.0, joint.OPTIONS["width"])
+    assert (shape.channels, shape.outputs, shape.link, shape.floors[0], shape.width) == ((4, 3, 2), 1, "softplus", 1.0, recipes.OPTIONS["width"])
     loss = seen["loss"](3 * seen["data"].targets[:2], seen["data"].targets[:2]).item()
     assert loss == pytest.approx(((3**0.5 - 1) if quantity == "sqrt" else 2) * 1.75)  # of 1.5 and 2.0
 

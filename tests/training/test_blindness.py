@@ -12,10 +12,11 @@ from dtnet_core.data import held_out
 from dtnet_core.data.held_out import material_groups
 from dtnet_core.data.labels import WITH_TOTAL
 from dtnet_core.data.splits import draw_split
-from dtnet_core.training import experiment, joint, search, sets, ship
+from dtnet_core.training import experiment, joint, recipes, search, sets, ship
 from dtnet_core.training.experiment import Experiment, run_experiment
 from dtnet_core.training.fit import TrainConfig, fit
-from dtnet_core.training.joint import Recipe, run_joint
+from dtnet_core.training.joint import run_joint
+from dtnet_core.training.recipes import Recipe
 from dtnet_core.training.sets import build_set
 from tests.blindness import (
     MadeUp,
@@ -107,8 +108,8 @@ def family(records):
 def world(family, made_up, monkeypatch):
     """A function that sets the labels, the records and their materials; the small recipe among the named ones."""
     everything, group = family
-    monkeypatch.setitem(joint.RECIPES, "small", RECIPE)
-    monkeypatch.setitem(joint.SHIPS, "small", "small")
+    monkeypatch.setitem(recipes.RECIPES, "small", RECIPE)
+    monkeypatch.setitem(recipes.SHIPS, "small", "small")
     monkeypatch.setattr(joint, "material_groups", lambda _: group)
     monkeypatch.setattr(joint, "near_twins", lambda *_: [])
 

@@ -23,12 +23,13 @@ from dtnet_core.links import inverse_softplus, spectral_softplus
 from dtnet_core.metrics import mae_ten
 from dtnet_core.potentials.registry import load_encoder
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.training import joint, search
+from dtnet_core.training import joint, recipes, search
 from dtnet_core.training.calibration import calibrate, spread_ratios
 from dtnet_core.training.fit import TrainConfig
-from dtnet_core.training.joint import Recipe, Task, run_joint
+from dtnet_core.training.joint import Task, run_joint
 from dtnet_core.training.loop import Run
 from dtnet_core.training.losses import joint_errors, mean_of_known
+from dtnet_core.training.recipes import Recipe
 from dtnet_core.training.search import validate
 from dtnet_core.training.sets import build_set
 from dtnet_core.training.ship import SHIPPED_SEED, ship
@@ -123,8 +124,8 @@ def small(tmp_path_factory):
     """A tiny recipe among the named ones, and a cache for its features and runs."""
     recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), (), TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(joint.RECIPES, "small", recipe)
-        patch.setitem(joint.SHIPS, "small", "small")
+        patch.setitem(recipes.RECIPES, "small", recipe)
+        patch.setitem(recipes.SHIPS, "small", "small")
         yield recipe, tmp_path_factory.mktemp("cache")
 
 
@@ -221,7 +222,7 @@ def test_the_shipped_files_are_the_networks_that_were_tested(variant):
         records = load_clean("full")[0]
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    recipe = joint.RECIPES[joint.SHIPS[variant]]
+    recipe = recipes.RECIPES[recipes.SHIPS[variant]]
     try:
         for part in recipe.features.split("+"):
             load_encoder(part.split(":")[0])
@@ -272,7 +273,7 @@ def test_weights_of_the_loss_are_electronic_ionic_total():
         expected = np.array(weights or (1, 1, 1)) / np.mean(weights or 1)
         assert run.loss(data, torch.arange(2)).item() == pytest.approx((expected * errors).mean(), rel=1e-5)
     found = next(t for t in json.loads((ROOT / "data/results/search.json").read_text())["trials"] if t["number"] == 2)
-    assert joint.TRAIN.weights == pytest.approx((found["params"]["electronic"], 1.0, 1.0), abs=0.02)
+    assert recipes.TRAIN.weights == pytest.approx((found["params"]["electronic"], 1.0, 1.0), abs=0.02)
 
 
 def test_sets_say_whose_labels_they_hold():

@@ -17,10 +17,11 @@ from dtnet_core.data.labels import WITH_TOTAL
 from dtnet_core.ensemble import COVERAGES
 from dtnet_core.metrics import mae_ten
 from dtnet_core.readout import DTNet, DTNetConfig
-from dtnet_core.training import joint, ship
+from dtnet_core.training import joint, recipes, ship
 from dtnet_core.training.calibration import calibrate, spread_ratios
 from dtnet_core.training.fit import TrainConfig
-from dtnet_core.training.joint import Recipe, Task
+from dtnet_core.training.joint import Task
+from dtnet_core.training.recipes import Recipe
 from tests.blindness import CHANNELS, MadeUp, no_orbits, small_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,13 +37,13 @@ def as_today(settings: dict) -> dict:
 
 def test_recipes_are_those_of_the_stored_results():
     """What is shown for a joint model was trained with just these settings."""
-    runs = [r for r in load_results(ROOT / "data/results/tensors.json") if r["model"] in (joint.JOINT, joint.MORE_LABELS)]
-    for name, recipe in joint.RECIPES.items():
+    runs = [r for r in load_results(ROOT / "data/results/tensors.json") if r["model"] in (recipes.JOINT, recipes.MORE_LABELS)]
+    for name, recipe in recipes.RECIPES.items():
         mine = [r for r in runs if r["model"] == recipe.model and r["command"].startswith(f"dtnet train joint --recipe {name} ")]
         assert len(mine) >= (6 if name.endswith("-wide") else 15) and all(as_today(r["settings"]) == plain(asdict(recipe)) for r in mine)
         assert all(r["members"] == list(recipe.members) and len(r["best_epoch"]) == len(recipe.members) for r in mine)
-    assert joint.RECIPES["default"].features == "7net-0:0-5+7net-l3i5:0-5" and joint.PARTS == ("electronic", "ionic")
-    assert {name: joint.RECIPES[joint.SHIPS[name]].labels for name in ("default", "best")} == dict.fromkeys(("default", "best"), joint.LABELS)
+    assert recipes.RECIPES["default"].features == "7net-0:0-5+7net-l3i5:0-5" and joint.PARTS == ("electronic", "ionic")
+    assert {name: recipes.RECIPES[recipes.SHIPS[name]].labels for name in ("default", "best")} == dict.fromkeys(("default", "best"), recipes.LABELS)
     assert RECIPE.features == "a:0+b:1" and Recipe(("b:1", "a:0")).features == "b:1+a:0"
 
 
@@ -51,8 +52,8 @@ def made_up(monkeypatch) -> MadeUp:
     found = MadeUp()
     monkeypatch.setattr("dtnet_core.training.sets.stored_orbits", no_orbits)
     monkeypatch.setattr(joint, "compute_features", found.features)
-    monkeypatch.setitem(joint.RECIPES, "small", RECIPE)
-    monkeypatch.setitem(joint.SHIPS, "small", "small")
+    monkeypatch.setitem(recipes.RECIPES, "small", RECIPE)
+    monkeypatch.setitem(recipes.SHIPS, "small", "small")
     monkeypatch.setattr(joint, "near_twins", lambda *_: [])
     return found
 

@@ -15,7 +15,7 @@ from dtnet_core.ensemble import COVERAGES, KNOWN
 from dtnet_core.metrics import mae_ten, scalar_constant
 from dtnet_core.physics.companion import fit_companion, load_companion
 from dtnet_core.physics.ionic import Modes, mend_all, modes_of
-from dtnet_core.training import joint
+from dtnet_core.training import joint, recipes
 from dtnet_core.training import physics as module
 from dtnet_core.training.calibration import calibrate, narrowed, spread_ratios
 from dtnet_core.training.principal import fit as fit_principal
@@ -71,7 +71,7 @@ class World:
         self.cache, self.results = tmp_path / "cache", tmp_path / "physics.json"
 
     def task(self):
-        return joint.load_task(joint.RECIPES[NAME], cache_dir=self.cache, progress=False)
+        return joint.load_task(recipes.RECIPES[NAME], cache_dir=self.cache, progress=False)
 
     def split(self, seed=0, kind="record"):
         return joint.draw_split(self.records, seed, kind)
@@ -80,7 +80,7 @@ class World:
         """Each network is off by a factor of its own for each crystal, and by a part that is not the tensor's shape."""
         answers = []
         for m in networks:
-            assert recipe is joint.RECIPES[NAME]
+            assert recipe is recipes.RECIPES[NAME]
             for i in rows:
                 r, g = self.known[i], np.random.default_rng([m, i])
                 parts = np.stack([r.eps_electronic, r.eps_ionic]) * g.normal(1.1, 0.2, (2, 1, 1)) + np.diag(g.uniform(0.1, 0.5, 3))
@@ -102,7 +102,7 @@ class World:
         companion, said = fit_companion(pooled[mine], modes.numbers[mine], constants[mine]), {}
         for part in ("val", "test"):
             rows = split[part]
-            plain, truth = self.told(range(len(joint.RECIPES[NAME].members)), joint.RECIPES[NAME], task, rows)
+            plain, truth = self.told(range(len(recipes.RECIPES[NAME].members)), recipes.RECIPES[NAME], task, rows)
             mended, _, apart = mend_all(companion, plain, plain, pooled[rows], Modes(modes.numbers[rows], modes.sums[rows]))
             said[part] = plain, mended, apart, truth
         return companion, said, split, modes, mine
@@ -121,7 +121,7 @@ def close(one, other) -> bool:
 def test_records_by_hand(world):
     """Scores with modes and without, of all test crystals and of kinds of them; nothing but the split's training crystals with modes is fitted."""
     runs = world.run([1, 0])
-    members = len(joint.RECIPES[NAME].members)
+    members = len(recipes.RECIPES[NAME].members)
     assert world.fitted == [(1, m) for m in range(members)] and [p.stem for p in world.shipped] == [str(m) for m in range(members)]  # those of seed 0 ship
     assert [(r["seed"], r["target"]) for r in runs] == [(1, "ionic"), (1, "total"), (0, "ionic"), (0, "total")]
     for run in runs:

@@ -32,7 +32,7 @@ def matbench(
     from ...matbench.run import DEFAULT_LEARNERS, run
     from ...matbench.scores import load_published, official_record
     from ...matbench.task import load_task
-    from ...training.joint import RECIPES
+    from ...training.recipes import RECIPES
 
     task = load_task(profile)
     names, seeds, folds = learners or list(DEFAULT_LEARNERS), seeds or [0, 1, 2], list(range(5)) if folds is None else folds

@@ -92,7 +92,7 @@ def domain(
 
 @app.command(cls=Command)
 def ramps(
-    recipe: Annotated[str, typer.Option(metavar="default|best", callback=among("training.joint", "RECIPES"))] = "best",
+    recipe: Annotated[str, typer.Option(metavar="default|best", callback=among("training.recipes", "RECIPES"))] = "best",
     seeds: Seeds = None,
 ) -> None:
     """Compare ways to lean on the guess on validation crystals of random splits: data/results/ramps.json."""

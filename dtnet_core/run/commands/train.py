@@ -31,8 +31,8 @@ Batch = Annotated[int | None, typer.Option(help="crystals a step")]
 Epochs = Annotated[int | None, typer.Option(help="length of the cosine schedule")]
 Patience = Annotated[int | None, typer.Option(help="epochs without a better validation error, then a run ends")]
 Simple = Annotated[str, typer.Option(metavar="DTNet-simple|DTNet", callback=among("training.experiment", "MODELS"), help="without or with bond features")]
-Recipes = Annotated[list[str] | None, typer.Option(metavar="default|best|...-wide", callback=among("training.joint", "RECIPES"), help="wide: on all files of labels; default: default")]
-Variants = Annotated[list[str] | None, typer.Option("--recipe", metavar="default|best", callback=among("training.joint", "SHIPS"), help="default: default")]
+Recipes = Annotated[list[str] | None, typer.Option(metavar="default|best|...-wide", callback=among("training.recipes", "RECIPES"), help="wide: on all files of labels; default: default")]
+Variants = Annotated[list[str] | None, typer.Option("--recipe", metavar="default|best", callback=among("training.recipes", "SHIPS"), help="default: default")]
 
 
 def _given(**values) -> dict:
@@ -186,7 +186,7 @@ def physics(
     ship: Annotated[bool, typer.Option(help="write what ships, too: the companion and its intervals")] = False,
     compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json")] = False,
     results: Annotated[str | None, typer.Option(help="gets a record for the ionic and the total tensor of each seed; default: data/results/physics.json, physics_wide.json for a wide recipe")] = None,
-    recipe: Annotated[str, typer.Option(metavar="best|best-wide", callback=among("training.joint", "RECIPES"), help="whose networks; best-wide ship")] = "best",
+    recipe: Annotated[str, typer.Option(metavar="best|best-wide", callback=among("training.recipes", "RECIPES"), help="whose networks; best-wide ship")] = "best",
 ) -> None:
     """Mend the ionic tensors of a recipe's networks by the crystals' modes, and test it."""
     from ...training import physics as chapter
