@@ -31,7 +31,7 @@ def read_seeds(path: Path = SEED_FILE) -> dict[str, dict]:
 def build_seed(seed: dict) -> Structure:
     """Crystal of one seed: the prototype's space group and sites with the seed's elements and parameters.
 
-    Coordinates are numbers or names of parameters; lengths in angstrom (`a`, `b`, `c`), angles in degrees (`alpha`).
+    Coordinates are numbers or names of parameters; lengths in angstrom (`a`, `b`, `c`), angles in degrees (`alpha`, `beta`, `gamma`).
     """
     prototype, values = seed["prototype"], {**seed["prototype"].get("defaults", {}), **seed["parameters"]}
     a, b, c = (values.get(key, values["a"]) for key in "abc")
@@ -39,6 +39,7 @@ def build_seed(seed: dict) -> Structure:
         "cubic": lambda: Lattice.cubic(a), "tetragonal": lambda: Lattice.tetragonal(a, c),
         "hexagonal": lambda: Lattice.hexagonal(a, c), "orthorhombic": lambda: Lattice.orthorhombic(a, b, c),
         "monoclinic": lambda: Lattice.monoclinic(a, b, c, values["beta"]),
+        "triclinic": lambda: Lattice.from_parameters(a, b, c, *(values[key] for key in ("alpha", "beta", "gamma"))),
     }
     species = [seed["elements"][site[0]] for site in prototype["sites"]]
     coords = [[values[x] if isinstance(x, str) else x for x in site[1]] for site in prototype["sites"]]
