@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pymatgen.core import Structure
+from pymatgen.core import Composition, Structure
 from tqdm import tqdm
 
 from ..base.files import locked, write_atomic
@@ -43,6 +43,13 @@ def descriptor_names() -> list[str]:
     return [*labels, "density", "volume per atom", "packing fraction", "space group number", "shortest distance", "mean nearest distance"]
 
 
+def describe_composition(composition: Composition) -> np.ndarray:
+    """The columns of `describe` that a composition decides, [Dc]: Magpie's statistics, stoichiometry, valence orbitals; NaN where a table has no value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # elements without a tabulated value: imputed
+        return np.array([x for f in _featurizers() for x in f.featurize(composition.element_composition)], dtype=float)
+
+
 def describe(structure: Structure) -> np.ndarray:
     """Numbers that describe a crystal's composition and cell.
 
@@ -55,8 +62,7 @@ def describe(structure: Structure) -> np.ndarray:
         where a table has no value.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # elements without a tabulated value: imputed
-        values = [x for f in _featurizers() for x in f.featurize(structure.composition.element_composition)]
+        warnings.simplefilter("ignore")
         radii = np.array([getattr(site.specie, "atomic_radius", None) or np.nan for site in structure], dtype=float)
         try:
             space_group = space_group_number(structure, 0.01, _ANGLE_TOLERANCE)
@@ -67,7 +73,7 @@ def describe(structure: Structure) -> np.ndarray:
     np.minimum.at(nearest, center, distance)
     filled = 4 / 3 * np.pi * (radii**3).sum() / structure.volume
     cell = (structure.density, structure.volume / len(structure), filled, space_group, nearest.min(), nearest.mean())
-    return np.array([*values, *cell], dtype=float)
+    return np.array([*describe_composition(structure.composition), *cell], dtype=float)
 
 
 def compute_descriptors(structures: Sequence[Structure], cache_dir: str | Path | None = None, progress: bool = True) -> np.ndarray:

@@ -53,6 +53,18 @@ class Inputs:
     pooled: np.ndarray
     descriptors: np.ndarray
     parts: Mapping[str, tuple[slice, slice, slice]] = field(default_factory=dict)
+    _compressed: dict = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def compressed(self, train: np.ndarray, components: int) -> np.ndarray:
+        """Principal components [B, k] of the pooled features, by the training rows; those asked for last are kept, for many learners share them."""
+        key = (train.tobytes(), components)
+        if key not in self._compressed:
+            from sklearn.decomposition import PCA
+
+            pooled = _standardized(self.pooled.astype(float), train)
+            self._compressed.clear()
+            self._compressed[key] = PCA(components, svd_solver="randomized", random_state=0).fit(pooled[train]).transform(pooled)
+        return self._compressed[key]
 
 
 def load_inputs(structures: Sequence[Structure], features: str, cache_dir: str | Path | None = None,
@@ -170,7 +182,7 @@ def _check_labels(labels: np.ndarray, train: np.ndarray, validation: np.ndarray)
 
 @dataclass(frozen=True)
 class Shallow:
-    """Trees or a kernel machine for log n, on descriptors and compressed pooled features.
+    """Trees or a kernel machine for log n or n, on descriptors and compressed pooled features.
 
     Attributes
     ----------
@@ -182,20 +194,28 @@ class Shallow:
         Weight of the descriptors' squared distance beside that of the features (trees do not mind).
     options : dict
         Further arguments of the scikit-learn estimator.
+    quantity : {"log", "n"}
+        What it learns: relative errors count alike, or absolute ones do, so that large indices count for more.
     """
 
     kind: str = "boosting"
     components: int = 64
     share: float = 0.03
     options: dict = field(default_factory=dict)
+    quantity: str = "log"
+
+    def __post_init__(self):
+        if self.quantity not in ("log", "n"):
+            raise ValueError(f"quantity is {self.quantity!r}; choose log or n")
 
     def predict(self, inputs: Inputs, labels: np.ndarray, train: np.ndarray, validation: np.ndarray, wanted: np.ndarray,
                 seed: int, progress: bool = True) -> np.ndarray:  # fmt: skip
         """Refractive index [w] of the crystals `wanted`, within the range of the training labels; no other labels [B] are used."""
         _check_labels(labels, train, validation)
         x = design_matrix(inputs, train, self.components, self.share)
-        estimator = _estimator(self.kind, seed, self.options).fit(x[train], np.log(labels[train]))
-        return _within(np.exp(estimator.predict(x[wanted])), labels[train])
+        there, back = (np.log, np.exp) if self.quantity == "log" else (np.asarray, np.asarray)
+        estimator = _estimator(self.kind, seed, self.options).fit(x[train], there(labels[train]))
+        return _within(back(estimator.predict(x[wanted])), labels[train])
 
 
 def _estimator(kind: str, seed: int, options: dict):
@@ -226,11 +246,7 @@ def design_matrix(inputs: Inputs, train: np.ndarray, components: int, share: flo
     k = min(components, len(train) - 1, inputs.pooled.shape[1])
     if k < 1:
         return described
-    from sklearn.decomposition import PCA
-
-    pooled = _standardized(inputs.pooled.astype(float), train)
-    compressed = PCA(k, svd_solver="randomized", random_state=0).fit(pooled[train]).transform(pooled)
-    return np.concatenate([share**0.5 * described, _unit_norm(compressed, train)], 1)
+    return np.concatenate([share**0.5 * described, _unit_norm(inputs.compressed(train, k), train)], 1)
 
 
 def _unit_norm(x: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -28,17 +28,17 @@ def _with_epochs(learner: Learner, epochs: int | None) -> Learner:
     return replace(learner, train=replace(learner.train, max_epochs=epochs, patience=epochs))
 
 
-def command(profile: str, features: str, learners: Sequence[str], epochs: int | None, seeds: Sequence[int], folds: Sequence[int]) -> str:
+def command(profile: str, features: str, learners: Sequence[str] | None, epochs: int | None, seeds: Sequence[int], folds: Sequence[int]) -> str:
     """The command line that repeats a run, without names of folders."""
-    words = ["dtnet matbench", "--profile", profile, "--features", features, "--learners", *learners]
-    words += ["--epochs", str(epochs)] if epochs else []
+    words = ["dtnet matbench", "--profile", profile, "--features", features]
+    words += [*(["--learners", *learners] if learners else []), *(["--epochs", str(epochs)] if epochs else [])]
     return " ".join([*words, "--seeds", *map(str, seeds), "--folds", *map(str, folds)])
 
 
 def full_record(task: Task, settings: Settings, seeds: Sequence[int], predictions: pd.DataFrame, summary: Mapping,
                 published: pd.DataFrame | None, command: str) -> dict:  # fmt: skip
     """What `data/results/matbench.json` holds: model, coverage, scores, comparison, and where the numbers come from."""
-    model = f"stack of {', '.join(settings.learners)}; {settings.features}"
+    model = f"stack chosen in each fold from {len(settings.learners)} learners; {settings.features}"
     return plain(
         {"model": model, "outside_labels": "none", "coverage": task.coverage()}
         | dict(summary)

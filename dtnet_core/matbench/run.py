@@ -14,7 +14,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,11 @@ from tqdm import tqdm
 
 from ..base.files import write_atomic
 from ..base.paths import default_cache_dir, sources
-from ..data.descriptors import describe
+from ..data.descriptors import describe, describe_composition
 from ..layers import pooled
 from ..training.recipes import RECIPES as ENCODERS
 from . import model as matbench_model
+from .composition import predict_uncovered
 from .model import Inputs, Network, Shallow, convex_weights, load_inputs
 from .perceptron import Perceptron
 from .scores import aligned, evaluate
@@ -36,28 +37,39 @@ INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
 _CODE = {Network: ("features", "layers", "links", "readout", "training.fit", "training.loop", "training.losses", "training.sets"), Shallow: (), Perceptron: ("matbench.perceptron",)}
 Learner = Network | Shallow | Perceptron
+NETWORKS = {f"network-{part.split(':')[0]}-log": Network("direct", features=part) for part in ENCODERS["best"].features.split("+")}
 KERNELS = {
-    f"kernel-{gamma}-{c}": Shallow("kernel", 512, options={"gamma": gamma, "C": c}) for gamma in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)
-}
-"""A grid, so that a fold's own validation rows choose. Its centre, the number of components and the share of the descriptors
-were found by trials on 1,200 training rows of fold 0, which other folds test: a small leak of settings, not of labels. The same
-holds for the length and the scaling of the perceptrons, which the inner validation rows of fold 0 (seeds 0 and 1) decided."""
+    f"kernel-{quantity}-{share}-{gamma}-{c}": Shallow("kernel", 512, share, {"gamma": gamma, "C": c}, quantity)
+    for quantity in ("log", "n") for share in (0.03, 0.3) for gamma in (0.03, 0.1, 0.3) for c in (1.0, 10.0)
+}  # fmt: skip
 LEARNERS: dict[str, Learner] = {
     "network-direct-log": Network("direct", "log"),
     "network-sqrt-log": Network("sqrt", "log"),
     "network-direct-absolute": Network("direct", "absolute"),
     "network-sqrt-absolute": Network("sqrt", "absolute"),
-    **{f"network-{part.split(':')[0]}": Network(features=part) for part in ENCODERS["best"].features.split("+")},
-    **{f"network-{part.split(':')[0]}-direct": Network("direct", features=part) for part in ENCODERS["best"].features.split("+")},
+    **NETWORKS,
+    **{name.replace("-log", "-absolute"): replace(network, loss="absolute") for name, network in NETWORKS.items()},
     "extra-trees": Shallow("extra-trees"),
     "boosting": Shallow("boosting"),
+    "extra-trees-n": Shallow("extra-trees", quantity="n"),
+    "boosting-n": Shallow("boosting", quantity="n"),
     **KERNELS,
     "perceptron": Perceptron(),
     "perceptron-no-dropout": Perceptron(dropout=0.0),
 }
 """By name: n itself or the root of the mean eigenvalue, errors of log n or of n; one encoder only; and learners on descriptors and
-pooled features."""
-DEFAULT_LEARNERS = ("network-7net-0", "network-7net-l3i5", "perceptron", "perceptron-no-dropout", *(k for k in KERNELS if not k.endswith("-1.0")))
+pooled features, some of which learn log n and some n."""
+POOL = (*NETWORKS, "network-nequix-oam-1-pft-absolute", *KERNELS, "extra-trees", "boosting", "extra-trees-n", "boosting-n", "perceptron")
+"""What a stack is chosen from. Kernels go in steps of about a factor of three around the scale of the columns, whose squared norm is one:
+written down, not found by trials. Which of them a fold uses, its own inner validation rows choose (`mixture`)."""
+KEPT = 4
+"""Learners of a kind that a fold's mixture keeps, those of least error on the inner validation rows."""
+
+
+def pool_of(features: str) -> tuple[str, ...]:
+    """Names of the learners of `POOL` that need no other encoders than these."""
+    found = {name: getattr(LEARNERS[name], "features", None) for name in POOL}
+    return tuple(name for name, part in found.items() if part is None or part in features.split("+"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Settings:
     """What predicts: encoders and layers (see `encoder.parse_features`), and learners by name."""
 
     features: str = ENCODERS["default"].features
-    learners: Mapping[str, Learner] = field(default_factory=lambda: {name: LEARNERS[name] for name in DEFAULT_LEARNERS})
+    learners: Mapping[str, Learner] = field(default_factory=lambda: {name: LEARNERS[name] for name in pool_of(ENCODERS["default"].features)})
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ def predict_fold(task: Task, inputs: Callable[[], Inputs], features: str, learne
 def _digest(learner: Learner, *facts) -> str:
     code = sources(*_CODE[type(learner)])
     m = matbench_model
-    shallow = (m.design_matrix, m._standardized, m._unit_norm, m._estimator, describe, pooled)
+    shallow = (m.design_matrix, m.Inputs.compressed, m._standardized, m._unit_norm, m._estimator, describe, describe_composition, pooled)
     own = (type(learner), inner_split, m._within, *((m.train_network,) if isinstance(learner, Network) else shallow))
     facts = [f.tobytes() if isinstance(f, np.ndarray) else f for f in facts]
     return hashlib.sha256(repr((learner, facts, code, [inspect.getsource(o) for o in own])).encode()).hexdigest()[:20]
@@ -140,8 +152,9 @@ def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0,
         cache_dir: str | os.PathLike | None = None, progress: bool = True) -> tuple[pd.DataFrame, dict]:  # fmt: skip
     """Train, stack and test; what was done before comes from the cache, killed runs go on.
 
-    In each fold log n of the learners is mixed with weights fitted on the inner validation rows of all seeds (each predicted by
-    learners that were not fitted on them), see `mixture_weights`, and log n of the seeds' mixtures is averaged.
+    In each fold the learners are chosen and mixed by their errors on the inner validation rows of all seeds (each predicted by
+    learners that were not fitted on them), see `mixture`, and the seeds' mixtures are averaged likewise. Rows without a structure are
+    predicted from their composition (`composition.predict_uncovered`).
 
     Parameters
     ----------
@@ -154,10 +167,11 @@ def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0,
     Returns
     -------
     predictions : pandas.DataFrame
-        Columns mbid, fold, prediction: the covered test rows of these folds.
+        Columns mbid, fold, prediction: the test rows of these folds.
     summary : dict
-        `evaluate` of them; `weights` [folds, learners]; by learner `learners` (mean MAE of the seeds' mean, and of single
-        seeds); `mae_by_seed` of the mixture; `wall_s`: sum of all training and predicting, now or earlier.
+        `evaluate` of them; `with_structure`: `mean_mae`, `std_mae` and `rows` of those that have one, and of these alone: `weights`
+        [folds, learners] and `mixed` ("log" or "n" by fold, see `mixture`); by learner `learners` (mean MAE of the seeds' mean, and
+        of single seeds); `mae_by_seed` of the mixture. `wall_s`: sum of all training and predicting, now or earlier.
     """
     settings = settings or Settings()
     loaded: list[Inputs] = []
@@ -172,32 +186,79 @@ def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0,
     for f, s, name in tqdm(work, unit="model", desc=f"matbench {task.source}", disable=not progress):
         held[f, s, name] = predict_fold(task, inputs, settings.features, settings.learners[name], f, s, cache_dir, progress=False)
     names, ids = list(settings.learners), [row.mbid for row in task.covered]
-    frames, weights, single = [], {}, []
+    frames, mixtures, single = [], {}, []
     for f in folds:
         train, test = task.split(f)
         truth = np.concatenate([task.n[inner_split(train, s)[1]] for s in seeds])  # [m]
         validation = np.stack([np.concatenate([held[f, s, name].validation for s in seeds]) for name in names])  # [L, m]
-        weights[f] = mixture_weights(list(settings.learners.values()), validation, truth)
+        mix = mixtures[f] = mixture(list(settings.learners.values()), validation, truth)
         each = np.array([[held[f, s, name].test for name in names] for s in seeds])  # [S, L, t]
-        mixed = np.exp(np.einsum("l,slt->st", weights[f], np.log(each)))  # [S, t]
-        frames.append(pd.DataFrame({"mbid": [ids[i] for i in test], "fold": f, "prediction": np.exp(np.log(mixed).mean(0))}))
+        mixed = np.stack([mix.of(one) for one in each])  # [S, t]
         error = lambda x, truth=task.n[test]: np.abs(x - truth).mean(-1)  # noqa: E731
         single.append({"mixture": error(mixed), "mean": error(each.mean(0)), "seeds": error(each).mean(0)})
+        found = dict(zip([ids[i] for i in test], mix.mean(mixed), strict=True)) | predict_uncovered(task, f, seeds)
+        frames.append(pd.DataFrame({"mbid": list(found), "fold": f, "prediction": list(found.values())}))
     predictions = pd.concat(frames, ignore_index=True).sort_values("mbid", ignore_index=True)
     over_folds = {key: np.mean([s[key] for s in single], 0) for key in single[0]}
+    inside = predictions[predictions.mbid.isin(ids)]
     summary = evaluate(*aligned(predictions, task)) | {
+        "with_structure": {k: v for k, v in evaluate(*aligned(inside, task)).items() if k in ("mean_mae", "std_mae")} | {"rows": len(inside)},
         "mae_by_seed": over_folds["mixture"].tolist(),
         "learners": {
             name: {"mean_mae": float(over_folds["mean"][i]), "mean_mae_one_seed": float(over_folds["seeds"][i])} for i, name in enumerate(names)
         },
-        "weights": {str(f): dict(zip(names, w.tolist(), strict=True)) for f, w in weights.items()},
+        "weights": {str(f): dict(zip(names, mix.weights.tolist(), strict=True)) for f, mix in mixtures.items()},
+        "mixed": {str(f): mix.quantity for f, mix in mixtures.items()},
         "wall_s": round(sum(h.wall_s for h in held.values()), 1),
     }
     return predictions, summary
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Learners mixed with `weights` [L], in log n or in n."""
+
+    quantity: str
+    weights: np.ndarray
+
+    def of(self, predictions: np.ndarray) -> np.ndarray:
+        """The mixture [m] of predictions [L, m]."""
+        return np.exp(self.weights @ np.log(predictions)) if self.quantity == "log" else self.weights @ predictions
+
+    def mean(self, predictions: np.ndarray) -> np.ndarray:
+        """The mean [m] of predictions [S, m] in the same quantity."""
+        return np.exp(np.log(predictions).mean(0)) if self.quantity == "log" else predictions.mean(0)
+
+
+def mixture(learners: Sequence[Learner], predictions: np.ndarray, truth: np.ndarray) -> Mixture:
+    """What a fold makes of its learners, by rows that none of them was fitted on.
+
+    Of each kind the `KEPT` of least mean absolute error stay; `mixture_weights` weighs them, for log n and for n; the quantity whose mixture
+    has the smaller mean absolute error of n is taken.
+
+    Parameters
+    ----------
+    learners : sequence of learners
+    predictions : np.ndarray, [L, m]
+    truth : np.ndarray, [m]
+    """
+    kinds, error = [_kind(one) for one in learners], np.abs(predictions - truth).mean(1)
+    best = [sorted((i for i, k in enumerate(kinds) if k == kind), key=error.__getitem__)[:KEPT] for kind in dict.fromkeys(kinds)]
+    chosen = sorted(i for some in best for i in some)
+    found = []
+    for quantity, scale in (("log", np.log), ("n", np.asarray)):
+        weights = np.zeros(len(learners))
+        weights[chosen] = mixture_weights([learners[i] for i in chosen], scale(predictions[chosen]), scale(truth))
+        found.append(Mixture(quantity, weights))
+    return min(found, key=lambda mix: np.abs(mix.of(predictions) - truth).mean())
+
+
+def _kind(learner: Learner) -> tuple:
+    return type(learner), getattr(learner, "kind", None)
+
+
 def mixture_weights(learners: Sequence[Learner], predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Weights [L] for log n: halfway between equal shares and those of least error on validation rows.
+    """Weights [L]: halfway between equal shares and those of least mean absolute error on these rows.
 
     A thousand rows with a heavy tail do not tell good weights from lucky ones; equal shares, first among kinds of learners
     and then within a kind, need no rows.
@@ -206,8 +267,9 @@ def mixture_weights(learners: Sequence[Learner], predictions: np.ndarray, truth:
     ----------
     learners : sequence of learners
     predictions : np.ndarray, [L, m]
+        Of n or log n; so is `truth`.
     truth : np.ndarray, [m]
     """
-    kinds = [(type(one), getattr(one, "kind", None)) for one in learners]
+    kinds = [_kind(one) for one in learners]
     equal = np.array([1 / len(set(kinds)) / kinds.count(kind) for kind in kinds])
-    return (equal + convex_weights(np.log(predictions), np.log(truth))) / 2
+    return (equal + convex_weights(predictions, truth)) / 2

@@ -135,7 +135,7 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, truth: np.ndarray, n: int = 1
 
 
 def load_published(task: Task, folder: str | os.PathLike | None = None) -> pd.DataFrame | None:
-    """Published predictions of the covered rows, one column a model, indexed by mbid; None without a folder.
+    """Published predictions of the task's rows, one column a model, indexed by mbid; None without a folder.
 
     Parameters
     ----------
@@ -153,14 +153,14 @@ def load_published(task: Task, folder: str | os.PathLike | None = None) -> pd.Da
     if not folder or task.source == "mini":
         return None
     table = pd.read_csv(Path(folder).expanduser() / f"{NAME}_predictions.csv.gz")
-    ids = [row.mbid for row in task.covered]
+    ids = [row.mbid for row in task.rows]
     if missing := sorted(set(ids) - set(table.mbid)):
         raise ValueError(f"{folder}: {len(missing)} rows have no published prediction, the first is {missing[0]}")
-    covered = table[table.mbid.isin(ids)]
-    _, truth, _ = aligned(covered.rename(columns={"n": "prediction"}), task)
-    if len(wrong := covered.mbid[np.abs(covered.n - truth) > 1e-4]):
+    ours = table[table.mbid.isin(ids)]
+    _, truth, _ = aligned(ours.rename(columns={"n": "prediction"}), task)
+    if len(wrong := ours.mbid[np.abs(ours.n - truth) > 1e-4]):
         raise ValueError(f"{folder}: {len(wrong)} true values differ from the task's, the first is {wrong.iloc[0]}")
-    return covered.set_index("mbid").drop(columns=["n"])
+    return ours.set_index("mbid").drop(columns=["n"])
 
 
 def compare(predictions: pd.DataFrame, task: Task, published: pd.DataFrame | None) -> dict:
@@ -180,6 +180,8 @@ def compare(predictions: pd.DataFrame, task: Task, published: pd.DataFrame | Non
 def official_record(predictions: Mapping[str, float], task: Task, parameters: Mapping | None = None) -> dict:
     """The record of the leaderboard, made and validated by the `matbench` package, offline.
 
+    Rows without a structure count like all others: their prediction comes from the composition, and the metadata say how many they are.
+
     Parameters
     ----------
     predictions : mapping
@@ -196,13 +198,13 @@ def official_record(predictions: Mapping[str, float], task: Task, parameters: Ma
     Raises
     ------
     ValueError
-        When a row of the benchmark has no structure or no prediction, or a prediction is not finite: such a record is not official.
+        When a row of the benchmark has no prediction, or one that is not finite: such a record is not official.
     """
     coverage = task.coverage()
-    lacking = [row.mbid for row in task.rows if row.structure is None or not np.isfinite(predictions.get(row.mbid, np.nan))]
+    lacking = [row.mbid for row in task.rows if not np.isfinite(predictions.get(row.mbid, np.nan))]
     if lacking or task.source == "mini":
         raise ValueError(
-            f"an official record needs a structure and a prediction for each row of {NAME}: {len(lacking)} of {coverage['rows']} lack one "
+            f"an official record needs a prediction for each row of {NAME}: {len(lacking)} of {coverage['rows']} lack one "
             f"(the first: {lacking[0] if lacking else '-'}; source: {task.source}); "
             f"`python -c \"from matbench.data_ops import load; load('{NAME}')\"` downloads the official dataset"
         )
@@ -211,9 +213,10 @@ def official_record(predictions: Mapping[str, float], task: Task, parameters: Ma
     benchmark = MatbenchBenchmark(autoload=False, subset=[NAME])
     official = benchmark.tasks_map[NAME]
     official.df = pd.DataFrame({"structure": [r.structure for r in task.rows], "n": [r.n for r in task.rows]}, index=[r.mbid for r in task.rows])
+    parameters = dict(parameters or {}) | {"rows_without_structure": coverage["rows"] - coverage["with_structure"]}
     for fold in official.folds:
         test = official.validation[official.folds_map[fold]].test
-        official.record(fold, [float(predictions[i]) for i in test], params=plain(parameters or {}))
+        official.record(fold, [float(predictions[i]) for i in test], params=plain(parameters))
     official.validate()
     benchmark.add_metadata({"source": task.source, "data_sha256": task.sha256})
     return benchmark.as_dict()

@@ -22,9 +22,11 @@ from ..data.held_out import material_groups, without_relatives
 from ..data.loading import data_sha256, load_clean, resolve_data_dir
 
 NAME = "matbench_dielectric"
+SETTLED = "matbench_rows.json.gz"
+"""Rows of the joined file whose structures became certain later, by their Materials Project ids: beside it, where it is at hand."""
 FOLD_SEED = 18012019
 """Random state of Matbench's own five folds, and of the same for the mini profile."""
-_CERTAIN = ("official", "A", "mini")
+_CERTAIN = ("official", "A", "I", "mini")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Row:
     n : float
         Refractive index, dimensionless.
     tier : str
-        How the structure was found: "official"; "A", "B", "C" of the joined file, "X" for none; "mini".
+        How the structure was found: "official"; "A", "B", "C" of the joined file, "X" for none; "I" by id, see `SETTLED`; "mini".
     structure : pymatgen Structure or None
         Lengths in angstrom. In the joined file lengths and angles are all that is known of the cell: fine for scalars.
     """
@@ -71,7 +73,7 @@ class Task:
     folds : tuple of Fold
     source : {"official", "joined", "mini"}
     sha256 : str
-        Of the data file's content.
+        Of the data files' content.
 
     Raises
     ------
@@ -102,6 +104,11 @@ class Task:
         where = {row.mbid: i for i, row in enumerate(self.covered)}
         parts = (self.folds[fold].train, self.folds[fold].test)
         return tuple(np.array([where[i] for i in ids if i in where], dtype=int) for ids in parts)
+
+    def uncovered(self, ids: Sequence[str]) -> list[Row]:
+        """Those of these rows that have no structure."""
+        wanted = set(ids)
+        return [row for row in self.rows if row.structure is None and row.mbid in wanted]
 
     def coverage(self) -> dict:
         """How many rows there are and have a structure, by tier, and where they come from."""
@@ -146,7 +153,7 @@ def load_task(profile: str = "full", data_dir: str | os.PathLike | None = None) 
     profile : {"mini", "full"}
         "mini": the kit's own crystals in five folds made as Matbench made its own. "full": the official folds (a file of the
         `matbench` package) with the official dataset where the package has it on disk, else ``matbench_dielectric.json.gz``
-        of the data folder, whose structures were joined from a copy of the same database.
+        of the data folder, whose structures were joined from a copy of the same database, with the rows of `SETTLED` in the place of its own.
     data_dir : path, optional
         See `data.loading.resolve_data_dir`.
 
@@ -168,7 +175,11 @@ def load_task(profile: str = "full", data_dir: str | os.PathLike | None = None) 
     path = resolve_data_dir(profile, data_dir) / f"{NAME}.json.gz"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; `python -c \"from matbench.data_ops import load; load('{NAME}')\"` downloads the dataset")
-    return Task(tuple(_joined_row(item, path.name, i) for i, item in enumerate(read_json(path))), official_folds(), "joined", data_sha256(path))
+    rows, sha256 = {row.mbid: row for row in _joined_rows(path)}, data_sha256(path)
+    if (settled := path.with_name(SETTLED)).is_file():
+        rows |= _settled_rows(settled, rows)
+        sha256 = hashlib.sha256(f"{sha256} {data_sha256(settled)}".encode()).hexdigest()
+    return Task(tuple(rows.values()), official_folds(), "joined", sha256)
 
 
 def five_folds(ids: Sequence[str]) -> tuple[Fold, ...]:
@@ -219,6 +230,22 @@ def _official_rows(path: Path) -> tuple[Row, ...]:
         structure = Structure.from_dict(values[at["structure"]])
         rows.append(Row(f"mb-dielectric-{i:04d}", structure.composition.reduced_formula, float(values[at["n"]]), "official", structure))
     return tuple(rows)
+
+
+def _joined_rows(path: Path) -> list[Row]:
+    rows = [_joined_row(item, path.name, i) for i, item in enumerate(read_json(path))]
+    if twice := [mbid for mbid, count in Counter(row.mbid for row in rows).items() if count > 1]:
+        raise DataFileError(f"{path.name} holds row {twice[0]} twice")
+    return rows
+
+
+def _settled_rows(path: Path, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Rows by id; each must be one of the task's, with its refractive index."""
+    found = {row.mbid: row for row in _joined_rows(path)}
+    for row in found.values():
+        if row.mbid not in rows or abs(row.n - rows[row.mbid].n) > 1e-6 or row.structure is None:
+            raise DataFileError(f"{path.name}: row {row.mbid} has no structure, or is no row of {NAME} with this n ({row.n})")
+    return found
 
 
 def _joined_row(item: Mapping, file: str, position: int) -> Row:

@@ -21,12 +21,13 @@ from dtnet_core.matbench.model import (
 )
 from dtnet_core.matbench.perceptron import Perceptron
 from dtnet_core.matbench.run import (
-    DEFAULT_LEARNERS,
     KERNELS,
     LEARNERS,
+    POOL,
     Held,
     Settings,
     inner_split,
+    pool_of,
     predict_fold,
     run,
 )
@@ -181,9 +182,14 @@ def test_shallow_learners_are_those_that_were_tuned():
     with pytest.raises(ValueError, match="'forest'; choose extra-trees, boosting or kernel"):
         model._estimator("forest", 0, {})
     assert Shallow() == Shallow("boosting", 64, 0.03, {})
-    assert {k: (v.options["gamma"], v.options["C"], v.components) for k, v in KERNELS.items()} == {f"kernel-{g}-{c}": (g, c, 512) for g in (0.05, 0.1, 0.2) for c in (1.0, 3.0, 10.0)}
-    assert set(DEFAULT_LEARNERS) <= set(LEARNERS) and sum(k.startswith("kernel") for k in DEFAULT_LEARNERS) == 6
-    assert list(Settings().learners) == list(DEFAULT_LEARNERS) and LEARNERS["perceptron-no-dropout"].dropout == 0
+    with pytest.raises(ValueError, match="'eps'; choose log or n"):
+        Shallow(quantity="eps")
+    grid = {(v.quantity, v.share, v.options["gamma"], v.options["C"], v.components) for v in KERNELS.values()}
+    assert grid == {(q, s, g, c, 512) for q in ("log", "n") for s in (0.03, 0.3) for g in (0.03, 0.1, 0.3) for c in (1.0, 10.0)} and len(KERNELS) == 24
+    assert set(POOL) <= set(LEARNERS) and LEARNERS["perceptron-no-dropout"].dropout == 0
+    networks = [name for name in pool_of("7net-0:0-5+other:1") if name.startswith("network")]
+    assert networks == ["network-7net-0-log"] and set(KERNELS) <= set(pool_of("other:1"))
+    assert list(Settings().learners) == list(pool_of(Settings().features)) and len(pool_of(recipes.RECIPES["best"].features)) == len(POOL)
 
 
 def test_a_kernel_machine_learns_the_logarithm():
@@ -216,7 +222,7 @@ def little_task(n=10) -> Task:
 
 
 def test_a_fold_is_mixed_scored_and_summed_by_hand(monkeypatch):
-    """Two learners of one kind and one of another, two seeds, two folds; the first learner knows the truth of the validation rows."""
+    """Two learners of one kind and one of another, two seeds, two folds; the first learner knows the truth of the validation rows, and log n mixes better."""
     task, factors = little_task(40), {"right": (1.0, 1.0), "high": (1.5, 1.4), "low": (1.25, 0.6)}  # of n for validation, test
     learners = {"right": Shallow("kernel"), "high": Shallow("kernel", 8), "low": Perceptron()}
     names = {id(v): k for k, v in learners.items()}

@@ -19,6 +19,7 @@ from dtnet_core.matbench import run as matbench
 from dtnet_core.matbench import run as run_module
 from dtnet_core.matbench import task as task_module
 from dtnet_core.matbench import task as tasks
+from dtnet_core.matbench.composition import predict_uncovered
 from dtnet_core.matbench.model import Network, Shallow, convex_weights
 from dtnet_core.matbench.perceptron import Perceptron
 from dtnet_core.matbench.run import Settings, run
@@ -97,6 +98,20 @@ def test_joined_and_official_files_give_the_same_rows(tmp_path, monkeypatch):
     joined = tasks.load_task("full", tmp_path)
     assert joined.coverage() == {"rows": 10, "with_structure": 9, "tiers": {"A": 9, "X": 1}, "source": "joined"}
     assert IDS[2] not in {joined.covered[i].mbid for fold in range(5) for part in joined.split(fold) for i in part}
+    assert [row.mbid for row in joined.uncovered(IDS)] == [IDS[2]] and not joined.uncovered(IDS[3:])
+    settled = {**items[2], "tier": "I", "structure": structure_to_dict(mgo)}
+    write_json_gz(tmp_path / tasks.SETTLED, [settled])
+    better = tasks.load_task("full", tmp_path)
+    assert better.coverage() == {"rows": 10, "with_structure": 10, "tiers": {"A": 9, "I": 1}, "source": "joined"}
+    assert [r.mbid for r in better.rows] == list(IDS) and better.sha256 != joined.sha256
+    for wrong in ({"n": 1.8}, {"mbid": "mb-dielectric-0011"}, {"structure": None}):
+        write_json_gz(tmp_path / tasks.SETTLED, [settled | wrong])
+        with pytest.raises(DataFileError, match="matbench_rows.json.gz: row .* has no structure, or is no row"):
+            tasks.load_task("full", tmp_path)
+    write_json_gz(tmp_path / tasks.SETTLED, [settled, settled])
+    with pytest.raises(DataFileError, match=f"holds row {IDS[2]} twice"):
+        tasks.load_task("full", tmp_path)
+    (tmp_path / tasks.SETTLED).unlink()
     table = {"index": list(range(10)), "columns": ["structure", "n"], "data": [[mgo.as_dict(), 1.7]] * 10}
     write_json_gz(tmp_path / "official/matbench_dielectric.json.gz", table)
     with pytest.raises(DataFileError, match="SHA-256 is"):
@@ -163,8 +178,8 @@ def test_mixture_weights_are_convex_and_of_least_error():
     assert error(weights) <= min(error(np.array([t, 1 - t, 0])) for t in np.linspace(0, 1, 101)) + 1e-12
     assert convex_weights(learners[:1], truth).tolist() == [1.0]
     kinds = [Shallow("kernel"), Shallow("kernel", 8), Perceptron()]
-    exact = np.exp([truth, truth + 1, truth - 1])
-    np.testing.assert_allclose(matbench.mixture_weights(kinds, exact, np.exp(truth)), [0.5 + 1 / 8, 1 / 8, 1 / 4], atol=1e-6)
+    exact = np.stack([truth, truth + 1, truth - 1])
+    np.testing.assert_allclose(matbench.mixture_weights(kinds, exact, truth), [0.5 + 1 / 8, 1 / 8, 1 / 4], atol=1e-6)
 
 
 def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_path, monkeypatch):
@@ -236,7 +251,7 @@ def test_published_predictions_are_compared_on_the_same_rows(tmp_path):
     tests = {i: k for k, fold in enumerate(FOLDS) for i in fold.test}
     table = pd.DataFrame({"mbid": IDS, "fold": [tests[i] for i in IDS], "n": [r.n for r in rows], "DTNet": [r.n + 1 for r in rows]})
     table.to_csv(tmp_path / "matbench_dielectric_predictions.csv.gz", index=False)
-    ours = table[["mbid", "fold"]].assign(prediction=table.n + 0.5)[:9]
+    ours = table[["mbid", "fold"]].assign(prediction=table.n + 0.5)
     found = scores.compare(ours, task, scores.load_published(task, tmp_path))
     assert found["paired"]["DTNet"]["difference"] == pytest.approx(-0.5) and found["published"]["DTNet"]["mean_mae"] == pytest.approx(1)
     table.assign(n=table.n + 0.1).to_csv(tmp_path / "matbench_dielectric_predictions.csv.gz", index=False)
@@ -245,6 +260,37 @@ def test_published_predictions_are_compared_on_the_same_rows(tmp_path):
     table[1:].to_csv(tmp_path / "matbench_dielectric_predictions.csv.gz", index=False)
     with pytest.raises(ValueError, match="1 rows have no published prediction, the first is mb-dielectric-0001"):
         scores.load_published(task, tmp_path)
+
+
+def test_rows_without_a_structure_are_predicted_from_their_composition_and_training_labels_alone(task):
+    lone = {task.folds[1].test[0], task.folds[1].train[0]}
+    with_gaps = replace(task, rows=tuple(replace(r, structure=None) if r.mbid in lone else r for r in task.rows))
+    found = predict_uncovered(with_gaps, 1, (0, 1))
+    assert set(found) == {task.folds[1].test[0]} and set(predict_uncovered(with_gaps, 0, (0,))) == lone & set(task.folds[0].test)
+    train = [r.n for r in task.rows if r.mbid in task.folds[1].train]
+    assert min(train) <= found[task.folds[1].test[0]] <= max(train)
+    other = lambda ids: replace(with_gaps, rows=tuple(replace(r, n=r.n * 1.5) if r.mbid in ids else r for r in with_gaps.rows))  # noqa: E731
+    assert predict_uncovered(other(task.folds[1].test), 1, (0, 1)) == found
+    assert predict_uncovered(other(task.folds[1].train), 1, (0, 1)) != found
+    assert predict_uncovered(with_gaps, 1, (2,)) != found and predict_uncovered(task, 1, (0,)) == {}
+
+
+def test_each_fold_keeps_its_best_learners_and_mixes_what_is_better():
+    rng = np.random.default_rng(5)
+    truth = rng.lognormal(1, 0.5, 400)
+    learners = [*[Shallow("kernel", k) for k in range(6)], Perceptron()]
+    predictions = np.stack([truth * np.exp(rng.normal(0, 0.1 + 0.02 * k, 400)) for k in (3, 0, 5, 1, 2, 4, 0)])
+    mix = matbench.mixture(learners, predictions, truth)
+    assert (mix.weights > 0).tolist() == [True, True, False, True, True, False, True] and mix.weights.sum() == pytest.approx(1)
+    other = matbench.Mixture({"log": "n", "n": "log"}[mix.quantity], mix.weights)
+    assert np.abs(mix.of(predictions) - truth).mean() < np.abs(predictions[1] - truth).mean()
+    np.testing.assert_allclose(matbench.Mixture("log", np.array([0.25, 0.75])).of(np.array([[1.0], [16.0]])), [8.0])
+    np.testing.assert_allclose(matbench.Mixture("n", np.array([0.25, 0.75])).of(np.array([[1.0], [5.0]])), [4.0])
+    assert matbench.Mixture("log", np.ones(1)).mean(np.array([[1.0], [4.0]])) == [2.0] and matbench.Mixture("n", np.ones(1)).mean(np.array([[1.0], [4.0]])) == [2.5]
+    assert other.quantity != mix.quantity
+    two = [Shallow("kernel"), Perceptron()]
+    sums, products = np.stack([truth - 0.3, truth + 0.3]), np.stack([truth / 1.4, truth * 1.4])
+    assert matbench.mixture(two, sums, truth).quantity == "n" and matbench.mixture(two, products, truth).quantity == "log"
 
 
 def test_official_record_is_validated_by_matbench_and_refused_when_incomplete():
@@ -265,8 +311,11 @@ def test_official_record_is_validated_by_matbench_and_refused_when_incomplete():
     values.pop(ids[7])
     with pytest.raises(ValueError, match=r"1 of 4764 lack one \(the first: mb-dielectric-0008"):
         scores.official_record(values, task)
+    values[ids[7]] = 1.0
+    gap = scores.official_record(values, replace(task, rows=(replace(rows[0], structure=None), *rows[1:])))
+    assert "'rows_without_structure': 1" in str(gap) and "'rows_without_structure': 0" in str(record)
     with pytest.raises(ValueError, match="1 of 4764 lack one"):
-        scores.official_record(values | {ids[7]: 1.0}, replace(task, rows=(replace(rows[0], structure=None), *rows[1:])))
+        scores.official_record(values | {ids[7]: np.nan}, task)
 
 
 def test_pooled_features_and_descriptors_do_not_depend_on_the_cell(tmp_path):
@@ -318,13 +367,9 @@ def test_a_network_of_one_encoder_is_that_of_its_channels_alone(task, cache):
 
 def test_figures_show_every_model():
     leaderboard = {"models": [{"model": "DTNet", "mae": 0.2371, "std": 0.077}, {"model": "CGCNN", "mae": 0.599, "std": None}]}
-    all_rows = {"coverage": {"rows": 9, "with_structure": 9}, "published": None}
-    fig = figures.leaderboard_bars(leaderboard, {"mean_mae": 0.2, "std_mae": 0.05} | all_rows)
-    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["this kit", "DTNet", "CGCNN"]
-    same_rows = {"coverage": {"rows": 9, "with_structure": 8}, "published": {"DTNet": {"mean_mae": 0.19, "std_mae": 0.07}}}
-    fig = figures.leaderboard_bars(leaderboard, {"mean_mae": 0.2, "std_mae": 0.05} | same_rows)
-    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["DTNet", "this kit", "CGCNN"]  # no place won on fewer rows
-    assert [bool(bar.get_hatch()) for bar in fig.axes[0].patches] == [False, False, True]
+    fig = figures.leaderboard_bars(leaderboard, {"mean_mae": 0.24, "std_mae": 0.05})
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["DTNet", "this kit", "CGCNN"]
+    assert [bar.get_width() for bar in fig.axes[0].patches] == [0.2371, 0.24, 0.599]
     rng = np.random.default_rng(0)
     truth = rng.lognormal(0.8, 0.5, 200) + 0.5
     tables = {"a": scores.errors_by_n(truth + 0.1, truth), "b": scores.errors_by_n(truth - 0.2, truth)}

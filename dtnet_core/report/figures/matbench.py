@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from .theme import FAINT, INK, MUTED, ONE_COLUMN, PALETTE, TWO_COLUMNS, figure, letter_panels, plain_log
 
@@ -16,10 +15,7 @@ OURS = "this kit"
 
 @figure
 def leaderboard_bars(leaderboard: Mapping, ours: Mapping | None = None) -> Figure:
-    """Mean MAE of the five folds of every published model, best first, with deviations over folds (Fig. 7).
-
-    Where our rows are not all rows, models whose single predictions are known are drawn for our rows; hatched bars are
-    printed values for all rows, which no place among the others follows from.
+    """Mean MAE of the five folds of every published model, as printed, best first, with deviations over folds (Fig. 7).
 
     Parameters
     ----------
@@ -28,31 +24,21 @@ def leaderboard_bars(leaderboard: Mapping, ours: Mapping | None = None) -> Figur
     ours : mapping, optional
         `data/results/matbench.json`: one more bar, in another colour.
     """
-    bars = {m["model"]: (m["mae"], m.get("std"), False) for m in leaderboard["models"] if m.get("mae") is not None}
-    covered = ours["coverage"] if ours is not None else {"rows": 0, "with_structure": 0}
+    bars = {m["model"]: (m["mae"], m.get("std")) for m in leaderboard["models"] if m.get("mae") is not None}
     if ours is not None:
-        if covered["with_structure"] < covered["rows"]:
-            bars |= {name: (m["mean_mae"], m["std_mae"], True) for name, m in (ours["published"] or {}).items() if name in bars}
-        bars[OURS] = (ours["mean_mae"], ours["std_mae"], True)
+        bars[OURS] = (ours["mean_mae"], ours["std_mae"])
     names = sorted(bars, key=lambda name: bars[name][0])
-    values, spreads, same = zip(*(bars[name] for name in names), strict=True)
-    place, spread = np.arange(len(bars)), np.array([s or np.nan for s in spreads], dtype=float)
-    mixed = covered["with_structure"] < covered["rows"]
+    values, place = [bars[name][0] for name in names], np.arange(len(bars))
+    spread = np.array([bars[name][1] or np.nan for name in names], dtype=float)
     fig, ax = plt.subplots(figsize=(ONE_COLUMN * 1.3, 0.19 * len(bars) + 0.6))
-    colours = [PALETTE[5] if name == OURS else PALETTE[0] if name == "DTNet" else PALETTE[4] for name in names]
-    for y, value, colour, ours_rows in zip(place, values, colours, same, strict=True):
-        look = {"color": colour} if ours_rows or not mixed else {"color": "white", "edgecolor": colour, "hatch": "////", "linewidth": 0.6}
-        ax.barh(y, value, height=0.7, **look)
+    ax.barh(place, values, height=0.7, color=[PALETTE[5] if name == OURS else PALETTE[0] if name == "DTNet" else PALETTE[4] for name in names])
     ax.errorbar(values, place, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
     for y, (value, width) in enumerate(zip(values, np.nan_to_num(spread), strict=True)):
-        ax.text(value + width + 0.01, y, f"{value:.4f}" if mixed and same[y] else f"{value:.3f}", va="center", fontsize=6.5)
+        ax.text(value + width + 0.01, y, f"{value:.4f}" if names[y] in (OURS, "DTNet") else f"{value:.3f}", va="center", fontsize=6.5)
     ax.set(xlabel="MAE of the refractive index", ylim=(len(bars) - 0.4, -0.6))
     ax.set_xlim(0, max(v + w for v, w in zip(values, np.nan_to_num(spread), strict=True)) + 0.1)
     ax.set_yticks(place, names)
     ax.tick_params(axis="y", left=False)
-    if mixed:
-        filled, hatched = f"the same {covered['with_structure']:,} rows", f"all {covered['rows']:,} rows, as printed"
-        ax.legend(handles=[Patch(color=PALETTE[4], label=filled), Patch(facecolor="white", edgecolor=PALETTE[4], hatch="////", label=hatched)])
     return fig
 
 
