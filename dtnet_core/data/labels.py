@@ -41,7 +41,7 @@ def load_auxiliary(tensors: Sequence[Record], data_dir: str | Path | None = None
     data_dir : path, optional
         See `data.loading.resolve_data_dir`.
     names : sequence of str
-        Some of `LABELS`; the shipped networks learned from `WITH_TOTAL`.
+        Some of `LABELS`.
 
     Returns
     -------

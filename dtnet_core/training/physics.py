@@ -36,7 +36,7 @@ from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
 from .joint import Task, fit_member, load_task, predict_members
 from .principal import fit as fit_principal
-from .recipes import RECIPES, SHIPS, Recipe
+from .recipes import RECIPES, RECIPE_OF, Recipe
 from .scores import test_scores
 from .sets import pooled_invariants
 from .ship import SHIPPED_SEED
@@ -88,7 +88,7 @@ def benchmark_modes(task: Task, cache_dir: str | Path | None = None, progress: b
 def networks_of(name: str, task: Task, split: Mapping[str, np.ndarray], seed: int, kind: str, cache_dir: str | Path | None, progress: bool) -> list:
     """A recipe's networks of a split: those that ship, or those that `joint.run_joint` trains, from their checkpoints where they are."""
     recipe = RECIPES[name]
-    if (name, seed, kind) == (SHIPS[NETWORKS], SHIPPED_SEED, "record"):
+    if (name, seed, kind) == (RECIPE_OF[NETWORKS], SHIPPED_SEED, "record"):
         return [load_network(WEIGHTS / NETWORKS / f"{m}.safetensors")[0] for m in range(len(recipe.members))]
     return [fit_member(recipe, task, dict(split), seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
 
@@ -121,8 +121,8 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
     """
     if ship and SHIPPED_SEED not in seeds:
         raise ValueError(f"seeds are {list(seeds)}; {SHIPPED_SEED}, whose networks ship, is not among them")
-    if ship and name != SHIPS[NETWORKS]:
-        raise ValueError(f"the recipe is {name}; the networks that ship are of {SHIPS[NETWORKS]}")
+    if ship and name != RECIPE_OF[NETWORKS]:
+        raise ValueError(f"the recipe is {name}; the networks that ship are of {RECIPE_OF[NETWORKS]}")
     recipe = RECIPES[name]
     done = finished_runs(results, resume=not ship)
     keys = {seed: [tuple(_identity(recipe, t, kind, seed).values()) for t in TARGETS[1:]] for seed in seeds}
@@ -197,7 +197,7 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
         targets[target] = found
     write_json(folder / "physics" / "calibration.json", {"networks": NETWORKS, "targets": targets})
     if results is not None:
-        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {SHIPS[NETWORKS]} --seeds {' '.join(map(str, seeds))}", **provenance()}
+        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {RECIPE_OF[NETWORKS]} --seeds {' '.join(map(str, seeds))}", **provenance()}
         write_json(Path(results).with_name("physics_intervals.json"), plain(record))
 
 

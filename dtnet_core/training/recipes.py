@@ -53,5 +53,5 @@ RECIPES = {
 """With encoders that come with packages, and with the best of all open ones."""
 RECIPES |= {f"{name}-wide": replace(recipe, labels=LABELS, train=replace(TRAIN, max_epochs=20)) for name, recipe in RECIPES.items()}
 """The same networks on all files of labels; 20 epochs of these are as many steps, and no worse than 30 on validation crystals."""
-SHIPS = {name.removesuffix("-wide"): name for name in RECIPES if name.endswith("-wide")}
+RECIPE_OF = {name.removesuffix("-wide"): name for name in RECIPES if name.endswith("-wide")}
 """Variant of `ensemble.load_ensemble` -> the recipe whose networks it has."""

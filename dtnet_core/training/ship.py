@@ -19,7 +19,7 @@ from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from .calibration import calibrate, spread_ratios
 from .joint import fit_member, load_task, predict_members
-from .recipes import RECIPES, SHIPS
+from .recipes import RECIPES, RECIPE_OF
 
 SHIPPED_SEED = 0
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95)
@@ -33,7 +33,7 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
     Parameters
     ----------
     name : str
-        Variant that ships, of `recipes.SHIPS`, which says whose networks it has. Those trained before are taken from the cache.
+        Variant that ships, of `recipes.RECIPE_OF`, which says whose networks it has. Those trained before are taken from the cache.
     seeds : sequence of int
         Splits whose validation and test crystals calibrate and test; `SHIPPED_SEED` is one of them.
     results : path
@@ -49,7 +49,7 @@ def ship(name: str, seeds: Sequence[int], results: str | Path, folder: str | Pat
     """
     if SHIPPED_SEED not in seeds:
         raise ValueError(f"seeds are {list(seeds)}; {SHIPPED_SEED}, whose networks ship, is not among them")
-    recipe, target_folder = RECIPES[SHIPS[name]], Path(folder or WEIGHTS) / name
+    recipe, target_folder = RECIPES[RECIPE_OF[name]], Path(folder or WEIGHTS) / name
     task = load_task(recipe, profile, cache_dir=cache_dir, progress=progress)
     members = {part: [] for part in ("val", "test")}  # [M, b, 3, 3, 3] of each seed
     truth = {part: [] for part in members}

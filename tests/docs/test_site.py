@@ -16,6 +16,7 @@ from tests.conftest import CRYSTALS
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
+import badges  # noqa: E402
 import launch  # noqa: E402
 import links  # noqa: E402
 import reference  # noqa: E402
@@ -131,3 +132,12 @@ def test_the_lines_of_python_run(page, tmp_path, monkeypatch, capsys):
     names: dict = {}
     exec(code, names)
     assert names["found"].tensors.shape == (1, 3, 3) and 0 < names["found"].std[0] < names["found"].wide[0]
+
+
+def test_badges_say_what_the_project_says():
+    facts, page = badges.facts(), (ROOT / "README.md").read_text()
+    assert facts["licence"] in (ROOT / "LICENSE").read_text().splitlines()[0] and facts["python"] == "3.11 | 3.12"
+    assert f"## {facts['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    for name, text in facts.items():
+        path = ROOT / "docs/images" / f"badge-{name}.svg"
+        assert path.read_text() == badges.badge(name, text) and f"(docs/images/{path.name})" in page

@@ -109,7 +109,7 @@ def world(family, made_up, monkeypatch):
     """A function that sets the labels, the records and their materials; the small recipe among the named ones."""
     everything, group = family
     monkeypatch.setitem(recipes.RECIPES, "small", RECIPE)
-    monkeypatch.setitem(recipes.SHIPS, "small", "small")
+    monkeypatch.setitem(recipes.RECIPE_OF, "small", "small")
     monkeypatch.setattr(joint, "material_groups", lambda _: group)
     monkeypatch.setattr(joint, "near_twins", lambda *_: [])
 

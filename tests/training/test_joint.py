@@ -125,7 +125,7 @@ def small(tmp_path_factory):
     recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), (), TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(recipes.RECIPES, "small", recipe)
-        patch.setitem(recipes.SHIPS, "small", "small")
+        patch.setitem(recipes.RECIPE_OF, "small", "small")
         yield recipe, tmp_path_factory.mktemp("cache")
 
 
@@ -222,7 +222,7 @@ def test_the_shipped_files_are_the_networks_that_were_tested(variant):
         records = load_clean("full")[0]
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    recipe = recipes.RECIPES[recipes.SHIPS[variant]]
+    recipe = recipes.RECIPES[recipes.RECIPE_OF[variant]]
     try:
         for part in recipe.features.split("+"):
             load_encoder(part.split(":")[0])

@@ -43,7 +43,7 @@ def test_recipes_are_those_of_the_stored_results():
         assert len(mine) >= (6 if name.endswith("-wide") else 15) and all(as_today(r["settings"]) == plain(asdict(recipe)) for r in mine)
         assert all(r["members"] == list(recipe.members) and len(r["best_epoch"]) == len(recipe.members) for r in mine)
     assert recipes.RECIPES["default"].features == "7net-0:0-5+7net-l3i5:0-5" and joint.PARTS == ("electronic", "ionic")
-    assert {name: recipes.RECIPES[recipes.SHIPS[name]].labels for name in ("default", "best")} == dict.fromkeys(("default", "best"), recipes.LABELS)
+    assert {name: recipes.RECIPES[recipes.RECIPE_OF[name]].labels for name in ("default", "best")} == dict.fromkeys(("default", "best"), recipes.LABELS)
     assert RECIPE.features == "a:0+b:1" and Recipe(("b:1", "a:0")).features == "b:1+a:0"
 
 
@@ -53,7 +53,7 @@ def made_up(monkeypatch) -> MadeUp:
     monkeypatch.setattr("dtnet_core.training.sets.stored_orbits", no_orbits)
     monkeypatch.setattr(joint, "compute_features", found.features)
     monkeypatch.setitem(recipes.RECIPES, "small", RECIPE)
-    monkeypatch.setitem(recipes.SHIPS, "small", "small")
+    monkeypatch.setitem(recipes.RECIPE_OF, "small", "small")
     monkeypatch.setattr(joint, "near_twins", lambda *_: [])
     return found
 

@@ -32,7 +32,7 @@ Epochs = Annotated[int | None, typer.Option(help="length of the cosine schedule"
 Patience = Annotated[int | None, typer.Option(help="epochs without a better validation error, then a run ends")]
 Simple = Annotated[str, typer.Option(metavar="DTNet-simple|DTNet", callback=among("training.experiment", "MODELS"), help="without or with bond features")]
 Recipes = Annotated[list[str] | None, typer.Option(metavar="default|best|...-wide", callback=among("training.recipes", "RECIPES"), help="wide: on all files of labels; default: default")]
-Variants = Annotated[list[str] | None, typer.Option("--recipe", metavar="default|best", callback=among("training.recipes", "SHIPS"), help="default: default")]
+Variants = Annotated[list[str] | None, typer.Option("--recipe", metavar="default|best", callback=among("training.recipes", "RECIPE_OF"), help="default: default")]
 
 
 def _given(**values) -> dict:
