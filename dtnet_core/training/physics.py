@@ -36,7 +36,7 @@ from .born import charges_out_of_fold
 from .calibration import calibrate, narrowed, spread_ratios
 from .joint import Task, fit_member, load_task, predict_members
 from .principal import fit as fit_principal
-from .recipes import RECIPES, RECIPE_OF, Recipe
+from .recipes import RECIPE_OF, RECIPES, Recipe
 from .scores import test_scores
 from .sets import pooled_invariants
 from .ship import SHIPPED_SEED

@@ -19,7 +19,7 @@ from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from .calibration import calibrate, spread_ratios
 from .joint import fit_member, load_task, predict_members
-from .recipes import RECIPES, RECIPE_OF
+from .recipes import RECIPE_OF, RECIPES
 
 SHIPPED_SEED = 0
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95)
