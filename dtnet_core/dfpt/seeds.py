@@ -1,13 +1,14 @@
 """The open DFPT set on disk: its records, the seeds they are computed from, and safe writing for several processes.
 
 `data/open_dfpt.md` documents the record; `data/open_dfpt_inputs/seeds.json` holds prototypes (space group, sites) and
-seeds (id, prototype, elements, lattice parameters in angstrom to start the relaxation from).
+seeds (id, prototype, elements, lattice parameters in angstrom to start the relaxation from; for some, options of `calculation.run`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from pymatgen.core import Lattice, Structure
@@ -20,12 +21,18 @@ SEED_FILE = DATA / "open_dfpt_inputs" / "seeds.json"
 
 
 def read_seeds(path: Path = SEED_FILE) -> dict[str, dict]:
-    """Seeds by id: each has `prototype`, `elements`, lattice parameters and free coordinates; see `build_seed`."""
+    """Seeds by id: each has `prototype`, `elements`, `parameters` of the lattice and free coordinates (see `build_seed`), and `options` of its run."""
     content = json.loads(path.read_text())
     seeds = {}
-    for key, prototype, elements, parameters in content["seeds"]:
-        seeds[key] = {"prototype": content["prototypes"][prototype], "elements": elements, "parameters": parameters}
+    for key, prototype, elements, parameters, *options in content["seeds"]:
+        seeds[key] = {"prototype": content["prototypes"][prototype], "elements": elements, "parameters": parameters, "options": dict(*options)}
     return seeds
+
+
+def seed_jobs(keys: Iterable[str], path: Path = SEED_FILE) -> list[tuple[str, Callable[[], Structure], dict]]:
+    """What `queue.run_many` takes: id, a function that makes the crystal, and the seed's own options."""
+    seeds = read_seeds(path)
+    return [(key, partial(build_seed, seeds[key]), seeds[key]["options"]) for key in keys]
 
 
 def build_seed(seed: dict) -> Structure:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from ..data.comparison import median_percent
 from ..data.loading import data_sha256, load_records, resolve_data_dir
 from .inputs import DFPTError, irreducible, response_spacing
 from .queue import run_many
-from .seeds import DATA, SEED_FILE, SET_FILE, build_seed, load_set, read_seeds
+from .seeds import DATA, SEED_FILE, SET_FILE, load_set, seed_jobs
 
 CUTOFF_FACTORS, SPACING_FACTORS = (0.8, 1.2), (1.35, 0.8)
 
@@ -107,9 +106,7 @@ def recompute(keys: Sequence[str] | None, root: Path, workers: int = 1, count: i
     if keys is None:
         drawn = random.Random(seed).sample(sorted(chosen), count)
         chosen = {k: chosen[k] for k in drawn}
-    seeds = read_seeds(SEED_FILE)
-    jobs = [(key, partial(build_seed, seeds[key])) for key in chosen]
-    results = run_many(jobs, root, workers, engine="qe")
+    results = run_many(seed_jobs(chosen, SEED_FILE), root, workers, engine="qe")
     rows = []
     for key, old in chosen.items():
         new = results[key]

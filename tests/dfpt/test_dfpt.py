@@ -25,7 +25,7 @@ from dtnet_core.crystals.symmetry import point_group_rotations, symmetry_violati
 from dtnet_core.dfpt import abinit, inputs, qe
 from dtnet_core.dfpt.inputs import DFPTError
 from dtnet_core.dfpt.relax import relax
-from dtnet_core.dfpt.seeds import SET_FILE, build_seed, load_set, merge_record, read_seeds
+from dtnet_core.dfpt.seeds import SET_FILE, build_seed, load_set, merge_record, read_seeds, seed_jobs
 from dtnet_core.dfpt.upf import read_psp8, upf_text
 from tests.command import dtnet
 
@@ -466,6 +466,11 @@ def test_every_seed_makes_its_crystal():
         distances = structure.distance_matrix + 9 * np.eye(len(structure))
         assert key.startswith(structure.composition.reduced_formula)
         assert distances.min() > 0.8, key
+    systems = {key: SpacegroupAnalyzer(build_seed(seeds[key])).get_crystal_system() for key in ("MgO-rocksalt-sheared", "NaN3-azide", "K2CN2-cyanamide", "PI2-p2i4")}
+    assert systems == {"MgO-rocksalt-sheared": "triclinic", "NaN3-azide": "monoclinic", "K2CN2-cyanamide": "monoclinic", "PI2-p2i4": "triclinic"}
+    jobs = seed_jobs(["MgO-rocksalt-sheared", "MgO-rocksalt"])
+    assert [(key, own) for key, _, own in jobs] == [("MgO-rocksalt-sheared", {"relax": False}), ("MgO-rocksalt", {})]
+    assert jobs[0][1]() == build_seed(seeds["MgO-rocksalt-sheared"])
 
 
 @pytest.mark.skipif(not SET_FILE.exists(), reason="the set is not there")

@@ -153,13 +153,12 @@ def _readable(names: Mapping[str, str]) -> dict:
 
 def _compute_seeds(ids, known, root: Path, set_file: Path | None, engine: str, workers: int, timeout: float | None, dry: bool) -> None:
     from ...dfpt.queue import run_many
-    from ...dfpt.seeds import SEED_FILE, SET_FILE, build_seed, read_seeds
+    from ...dfpt.seeds import SET_FILE, read_seeds, seed_jobs
 
-    seeds = read_seeds(SEED_FILE)
+    seeds = read_seeds()
     if unknown := [key for key in ids or () if key not in seeds]:
         raise ValueError(f"no seed named {', '.join(unknown)}; `dtnet dfpt list` shows them")
-    jobs = [(key, partial(build_seed, seeds[key])) for key in ids or seeds if key not in known]
-    _show(run_many(jobs, root, workers, None if dry else set_file or SET_FILE, engine=engine, timeout=timeout,
+    _show(run_many(seed_jobs(key for key in ids or seeds if key not in known), root, workers, None if dry else set_file or SET_FILE, engine=engine, timeout=timeout,
                    command=lambda key: f"dtnet dfpt run {key} --engine {engine}"))  # fmt: skip
 
 
