@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from dtnet_core.base.files import DataFileError, write_json_gz
+from dtnet_core.base.files import DataFileError, read_json, write_json_gz
+from dtnet_core.base.paths import RESULTS
 from dtnet_core.crystals.record import Record
 from dtnet_core.crystals.structures import structure_to_dict
 from dtnet_core.data import descriptors
@@ -316,6 +317,21 @@ def test_official_record_is_validated_by_matbench_and_refused_when_incomplete():
     assert "'rows_without_structure': 1" in str(gap) and "'rows_without_structure': 0" in str(record)
     with pytest.raises(ValueError, match="1 of 4764 lack one"):
         scores.official_record(values | {ids[7]: np.nan}, task)
+
+
+def test_the_shipped_record_is_official_and_scores_what_is_told():
+    from matbench.bench import MatbenchBenchmark
+
+    told = read_json(RESULTS / "matbench.json")
+    record = read_json(RESULTS / "matbench_official.json.gz")
+    benchmark = MatbenchBenchmark.from_dict(record)
+    assert benchmark.is_valid and all(benchmark.matbench_dielectric.is_recorded.values())
+    assert benchmark.matbench_dielectric.scores.mae["mean"] == pytest.approx(told["mean_mae"], abs=1e-6)
+    lacking = told["coverage"]["rows"] - told["coverage"]["with_structure"]
+    assert f"'rows_without_structure': {lacking}" in str(record) and 0 < lacking < 0.02 * told["coverage"]["rows"]
+    table = pd.read_csv(RESULTS / "matbench_predictions.csv.gz").set_index("mbid").prediction
+    found = {i: v for fold in record["tasks"]["matbench_dielectric"]["results"].values() for i, v in fold["data"].items()}
+    assert set(found) == set(table.index) and max(abs(found[i] - table[i]) for i in found) < 1e-5
 
 
 def test_pooled_features_and_descriptors_do_not_depend_on_the_cell(tmp_path):

@@ -26,7 +26,7 @@ def matbench(
 
     Scores are compared with published predictions where these are at hand. What was trained before is not trained again.
     """
-    from ...base.files import write_atomic
+    from ...base.files import write_atomic, write_json_gz
     from ...base.results import write_json
     from ...matbench import record as chapter
     from ...matbench.run import pool_of, run
@@ -47,5 +47,5 @@ def matbench(
         chapter.write_predictions(results / f"matbench{suffix}_predictions.csv.gz", predictions)
         write_json(results / f"matbench{suffix}.json", record)
     if official:
-        values = dict(zip(predictions.mbid, predictions.prediction, strict=True))
-        write_atomic(official, json.dumps(official_record(values, task, {"model": record["model"]})))
+        values = official_record(dict(zip(predictions.mbid, predictions.prediction, strict=True)), task, {"model": record["model"]})
+        write_json_gz(official, values) if official.suffix == ".gz" else write_atomic(official, json.dumps(values))
