@@ -12,6 +12,7 @@ from .pages import (
     answer_text,
     card_table,
     front_table,
+    matbench_choice,
     matbench_table,
     readme_table,
     roads_table,
@@ -71,6 +72,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "screening"): screening_table(record("screening.json")),
         ("docs/results.md", "enrichment"): enrichment_lines(record("screening.json")),
         ("data/results/experiments.md", "roads"): roads_table(record("roads.json")),
+        ("data/results/experiments.md", "nested"): matbench_choice(record("matbench.json")),
         ("data/weights/README.md", "metrics"): card_table(stored),
         ("data/weights/README.md", "by formula"): readme_table(by_formula(stored), paper),
     }

@@ -134,6 +134,27 @@ def matbench_table(record: Mapping) -> str:
     return markdown_table(table)
 
 
+def matbench_choice(record: Mapping) -> str:
+    """`data/results/matbench.json` in sentences: what the folds chose, the best single learners, rows with a structure alone, and who is ahead where n is large."""
+    folds, learners = record["weights"], record["learners"]
+    mixed = {quantity: [fold for fold, q in record["mixed"].items() if q == quantity] for quantity in ("log", "n")}
+    used = {name: [fold for fold, weights in folds.items() if weights[name] > 0] for name in learners}
+    always = [name for name, where in used.items() if len(where) == len(folds)]
+    never = sum(not where for where in used.values())
+    best = sorted(learners, key=lambda name: learners[name]["mean_mae"])[:3]
+    inside, low, high = record["with_structure"], min(record["mae_by_seed"]), max(record["mae_by_seed"])
+    singles = ", ".join(f"`{name}` {learners[name]['mean_mae']:.4f}" for name in best)
+    kept = ", ".join(f"`{name}`" for name in always)
+    top = record["by_n"][-1]
+    shares = {"this kit": top} | {name: record["published"][name]["by_n"][-1] for name in record["paired"] or {}}
+    tail = ", ".join(f"{row['share']:.4f} ({name})" for name, row in shares.items())
+    return "\n".join([
+        f"log n was mixed in folds {', '.join(mixed['log']) or 'none'}, n in folds {', '.join(mixed['n']) or 'none'}. All folds kept {kept or 'no learner in common'}; {never} of {len(learners)} learners were kept by none.",
+        f"The best single learners: {singles} (mean MAE of the rows with a structure, {len(record['seeds'])} seeds together). The mixture of one seed has {low:.4f} to {high:.4f},",
+        f"that of all {inside['mean_mae']:.4f} on the {inside['rows']:,} rows with a structure and {record['mean_mae']:.4f} on all. Where n is {top['low']:g} or more ({top['rows']} rows), these rows add to the MAE {tail}.",
+    ])  # fmt: skip
+
+
 def paired_text(found: Mapping | None) -> str:
     """A paired difference with its interval, and whether that holds zero: "-0.0090 (-0.0199 to +0.0009), holds 0"."""
     if found is None:
