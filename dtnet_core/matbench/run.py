@@ -59,11 +59,9 @@ LEARNERS: dict[str, Learner] = {
 }
 """By name: n itself or the root of the mean eigenvalue, errors of log n or of n; one encoder only; and learners on descriptors and
 pooled features, some of which learn log n and some n."""
-POOL = (*NETWORKS, "network-nequix-oam-1-pft-absolute", *KERNELS, "extra-trees", "boosting", "extra-trees-n", "boosting-n", "perceptron")
+POOL = (*NETWORKS, *KERNELS, "extra-trees", "boosting", "extra-trees-n", "boosting-n", "perceptron")
 """What a stack is chosen from. Kernels go in steps of about a factor of three around the scale of the columns, whose squared norm is one:
 written down, not found by trials. Which of them a fold uses, its own inner validation rows choose (`mixture`)."""
-KEPT = 4
-"""Learners of a kind that a fold's mixture keeps, those of least error on the inner validation rows."""
 
 
 def pool_of(features: str) -> tuple[str, ...]:
@@ -191,7 +189,7 @@ def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0,
         train, test = task.split(f)
         truth = np.concatenate([task.n[inner_split(train, s)[1]] for s in seeds])  # [m]
         validation = np.stack([np.concatenate([held[f, s, name].validation for s in seeds]) for name in names])  # [L, m]
-        mix = mixtures[f] = mixture(list(settings.learners.values()), validation, truth)
+        mix = mixtures[f] = mixture(validation, truth)
         each = np.array([[held[f, s, name].test for name in names] for s in seeds])  # [S, L, t]
         mixed = np.stack([mix.of(one) for one in each])  # [S, t]
         error = lambda x, truth=task.n[test]: np.abs(x - truth).mean(-1)  # noqa: E731
@@ -230,46 +228,16 @@ class Mixture:
         return np.exp(np.log(predictions).mean(0)) if self.quantity == "log" else predictions.mean(0)
 
 
-def mixture(learners: Sequence[Learner], predictions: np.ndarray, truth: np.ndarray) -> Mixture:
+def mixture(predictions: np.ndarray, truth: np.ndarray) -> Mixture:
     """What a fold makes of its learners, by rows that none of them was fitted on.
 
-    Of each kind the `KEPT` of least mean absolute error stay; `mixture_weights` weighs them, for log n and for n; the quantity whose mixture
-    has the smaller mean absolute error of n is taken.
+    The weights of least mean absolute error, none negative, for log n and for n; most learners get none. The quantity whose mixture has the
+    smaller mean absolute error of n is taken.
 
     Parameters
     ----------
-    learners : sequence of learners
     predictions : np.ndarray, [L, m]
     truth : np.ndarray, [m]
     """
-    kinds, error = [_kind(one) for one in learners], np.abs(predictions - truth).mean(1)
-    best = [sorted((i for i, k in enumerate(kinds) if k == kind), key=error.__getitem__)[:KEPT] for kind in dict.fromkeys(kinds)]
-    chosen = sorted(i for some in best for i in some)
-    found = []
-    for quantity, scale in (("log", np.log), ("n", np.asarray)):
-        weights = np.zeros(len(learners))
-        weights[chosen] = mixture_weights([learners[i] for i in chosen], scale(predictions[chosen]), scale(truth))
-        found.append(Mixture(quantity, weights))
+    found = [Mixture(quantity, convex_weights(scale(predictions), scale(truth))) for quantity, scale in (("log", np.log), ("n", np.asarray))]
     return min(found, key=lambda mix: np.abs(mix.of(predictions) - truth).mean())
-
-
-def _kind(learner: Learner) -> tuple:
-    return type(learner), getattr(learner, "kind", None)
-
-
-def mixture_weights(learners: Sequence[Learner], predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Weights [L]: halfway between equal shares and those of least mean absolute error on these rows.
-
-    A thousand rows with a heavy tail do not tell good weights from lucky ones; equal shares, first among kinds of learners
-    and then within a kind, need no rows.
-
-    Parameters
-    ----------
-    learners : sequence of learners
-    predictions : np.ndarray, [L, m]
-        Of n or log n; so is `truth`.
-    truth : np.ndarray, [m]
-    """
-    kinds = [_kind(one) for one in learners]
-    equal = np.array([1 / len(set(kinds)) / kinds.count(kind) for kind in kinds])
-    return (equal + convex_weights(predictions, truth)) / 2

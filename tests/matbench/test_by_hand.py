@@ -222,19 +222,21 @@ def little_task(n=10) -> Task:
 
 
 def test_a_fold_is_mixed_scored_and_summed_by_hand(monkeypatch):
-    """Two learners of one kind and one of another, two seeds, two folds; the first learner knows the truth of the validation rows, and log n mixes better."""
-    task, factors = little_task(40), {"right": (1.0, 1.0), "high": (1.5, 1.4), "low": (1.25, 0.6)}  # of n for validation, test
+    """Three learners, two seeds, two folds; two of them err in opposite ways, so that the mean of their logarithms knows the truth of the validation rows."""
+    task, factors = little_task(40), {"right": (1.5, 1.0), "high": (3.0, 1.4), "low": (1 / 1.5, 0.6)}  # of n for validation rows, for test rows
     learners = {"right": Shallow("kernel"), "high": Shallow("kernel", 8), "low": Perceptron()}
     names = {id(v): k for k, v in learners.items()}
 
     def held(task, inputs, features, learner, fold, seed, cache_dir, progress):
         v, t = factors[names[id(learner)]]
         train, test = task.split(fold)
-        return Held(v * task.n[inner_split(train, seed)[1]], t * (1 + 0.1 * seed) * task.n[test], 2.0)
+        rows = inner_split(train, seed)[1]
+        turns = 1 if v == 3.0 else np.where(np.arange(len(rows)) % 2, -1, 1)  # up and down, row by row
+        return Held(v**turns * task.n[rows], t * (1 + 0.1 * seed) * task.n[test], 2.0)
 
     monkeypatch.setattr(matbench, "predict_fold", held)
     predictions, summary = run(task, Settings("a:0", learners), (0, 1), (3, 1), progress=False)
-    weights = {"right": (1 / 4 + 1) / 2, "high": 1 / 8, "low": 1 / 4}
+    weights = {"right": 1 / 2, "high": 0.0, "low": 1 / 2}
     for fold in ("3", "1"):
         assert summary["weights"][fold] == pytest.approx(weights, abs=1e-6)
     one = np.exp(sum(w * np.log(factors[k][1]) for k, w in weights.items()))  # the mixture over the truth, seed 0
