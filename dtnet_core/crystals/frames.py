@@ -28,6 +28,10 @@ pseudo- symmetric crystals pass for lower symmetry, at 0.1 crystals that truly a
 fail.
 """
 
+STRAIN = 0.01
+"""Change of squared lengths above which an operation is no symmetry of a cell but one that a strain has broken: a rock salt sheared by a
+percent is triclinic, and so is its tensor. Rounded coordinates, which `SYMPREC` is for, leave the cell alone."""
+
 ROTATED_VIOLATION = 0.1
 """Violation above which a tensor whose eigenvalues fit the crystal is taken for one in another frame."""
 
@@ -36,7 +40,7 @@ def cell_rotations(structure: Structure, primitive: bool = True) -> np.ndarray:
     """Point-group operations as Cartesian matrices in the frame of `structure`, for checking a tensor.
 
     They are not made orthogonal: for a cell that only nearly has a symmetry, the matrix carries the strain,
-    and so does the violation computed with it.
+    and so does the violation computed with it. Operations that strain the cell by more than `STRAIN` are left out.
 
     Parameters
     ----------
@@ -65,7 +69,9 @@ def cell_rotations(structure: Structure, primitive: bool = True) -> np.ndarray:
     if dataset is None:
         raise ValueError(f"{structure.composition.reduced_formula}: no symmetry found at {SYMPREC} angstrom")
     columns = np.asarray(cell[0]).T  # lattice vectors as columns
-    return columns @ np.unique(dataset.rotations, axis=0) @ np.linalg.inv(columns)
+    operations = columns @ np.unique(dataset.rotations, axis=0) @ np.linalg.inv(columns)  # [G, 3, 3]
+    strains = np.abs(operations.transpose(0, 2, 1) @ operations - np.eye(3)).max((1, 2))
+    return operations[strains <= STRAIN]
 
 
 def turned(structure: Structure, rotation: np.ndarray) -> Structure:

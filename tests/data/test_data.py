@@ -403,6 +403,20 @@ def test_clean_drops_a_tensor_given_in_another_frame():
     assert clean([noisy])[1].flag_counts() == {"symmetry_violation": 1}
 
 
+@pytest.mark.parametrize("strain", [0.02, 0.03])
+def test_a_sheared_crystal_keeps_its_tensor_and_a_rounded_one_its_symmetry(strain):
+    """Small cells: at 0.05 angstrom, a rock salt sheared by percents would pass for one that is not."""
+    shear = strain * np.array([[2 / 3, 1, -2 / 3], [1, -1, 1 / 2], [-2 / 3, 1 / 2, 1 / 3]])
+    plain = Structure(Lattice([[0, 2.1, 2.1], [2.1, 0, 2.1], [2.1, 2.1, 0]]), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    sheared = Structure(plain.lattice.matrix @ (np.eye(3) + shear), plain.species, plain.frac_coords)
+    tensor = 10 * (np.eye(3) - 8 * shear)  # soft modes make much of a little strain
+    kept, report = clean([record(sheared, 3 * (np.eye(3) - shear), tensor)])
+    assert len(kept) == 1 and kept[0].flags == () and kept[0].symmetry_violation < 1e-6 and not report.counts()
+    assert clean([record(plain, 3 * np.eye(3), tensor)])[1].flag_counts() == {"symmetry_violation": 1}
+    rounded = Structure(plain.lattice, plain.species, [[0, 0, 0], [0.497, 0.502, 0.501]])
+    assert clean([record(rounded, 3 * np.eye(3), tensor)])[1].flag_counts() == {"symmetry_violation": 1}
+
+
 def test_clean_flags_asymmetric_tensors():
     skew = np.zeros((3, 3))
     skew[0, 1] = 0.2
