@@ -45,7 +45,7 @@ def search(experiment: BaselineExperiment, trials: int, shared: Shared, seed: in
     def objective(trial: optuna.Trial) -> float:
         rate = float(f"{trial.suggest_float('learning_rate', *BOUNDS, log=True):.3g}")
         mine = replace(experiment, train=replace(experiment.train, learning_rate=rate))
-        checkpoint = run_file(mine, seed, shared.checksum, shared.cache_dir)
+        checkpoint = run_file(mine, seed, shared.records, shared.cache_dir)
         try:
             found = fit_experiment(mine, seed, shared.records, shared.graphs, shared.checksum, checkpoint, shared.progress)
         except FloatingPointError:

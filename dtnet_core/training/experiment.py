@@ -20,9 +20,9 @@ from pymatgen.core import Structure
 from ..base.paths import default_cache_dir, sources
 from ..base.results import IDENTITY, append_result, finished_runs, plain, provenance
 from ..checkpoint import load_network, save_network
-from ..crystals.record import TARGETS
+from ..crystals.record import TARGETS, Record
 from ..crystals.structures import crystal_systems
-from ..data.loading import load_clean
+from ..data.loading import data_sha256, load_clean
 from ..data.splits import SPLITS, draw_split, spell_split
 from ..potentials.registry import parse_features, spell_features
 from ..potentials.store import compute_features
@@ -167,7 +167,7 @@ def _one_run(experiment, seed, records, data, systems, checksum, cache_dir, prog
     started = time.monotonic()
     split = draw_split(records, seed, experiment.split, experiment.fraction)
     shape = model_config(experiment, data)
-    stem = _run_file(experiment, seed, checksum, cache_dir)
+    stem = _run_file(experiment, seed, records, cache_dir)
     checkpoint = stem.with_suffix(".pt")
     if not resume:
         checkpoint.unlink(missing_ok=True)
@@ -207,10 +207,10 @@ def _command(experiment: Experiment, seed: int) -> str:
     return " ".join([*words, f"--seeds {seed}"])
 
 
-def _run_file(experiment: Experiment, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
-    """Where a run keeps its checkpoint and its model, named by everything that determines it, the code included."""
+def _run_file(experiment: Experiment, seed: int, records: Sequence[Record], cache_dir: str | Path | None) -> Path:
+    """Where a run keeps its checkpoint and its model, named by everything that determines it: the records as cleaned, and the code."""
     code = sources(*_CODE_OF_A_RUN)
-    digest = hashlib.sha256(repr((experiment, seed, checksum, code)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((experiment, seed, data_sha256(records), code)).encode()).hexdigest()[:16]
     name = f"{experiment.profile}-{experiment.target}-{experiment.model}-seed{seed}-{digest}"
     return Path(cache_dir or default_cache_dir()) / "runs" / name
 
@@ -225,5 +225,5 @@ def load_run(
     FileNotFoundError
         When that run was not made with this cache, these data and this code.
     """
-    checksum = load_clean(experiment.profile, data_dir)[1]
-    return load_network(_run_file(experiment, seed, checksum, cache_dir).with_suffix(".safetensors"))[0]
+    records = load_clean(experiment.profile, data_dir)[0]
+    return load_network(_run_file(experiment, seed, records, cache_dir).with_suffix(".safetensors"))[0]

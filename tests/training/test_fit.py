@@ -136,7 +136,7 @@ def test_refuses_bad_splits_and_missing_targets(records, features):
         build_set(features, without, "total")
 
 
-def test_experiment_end_to_end(records, tmp_path):
+def test_experiment_end_to_end(records, tmp_path, monkeypatch):
     save_records(records, tmp_path / "open_dfpt.json.gz")
     experiment = Experiment("electronic", "7net-0:0-2,4", train=TrainConfig(max_epochs=3))
     options = {"seeds": [0, 1], "results": tmp_path / "results.json", "cache_dir": tmp_path, "data_dir": tmp_path, "progress": False}
@@ -152,6 +152,10 @@ def test_experiment_end_to_end(records, tmp_path):
     model = load_run(experiment, 1, tmp_path, tmp_path)
     found = predict(model, build_set(compute_features("7net-0:0-2,4", [records[0].structure], cache_dir=tmp_path), records[:1]))
     assert found.shape == (1, 3, 3)
+    monkeypatch.setattr("dtnet_core.training.experiment.load_clean", lambda *_: (records[:-1], runs[0]["data_sha256"]))
+    with pytest.raises(FileNotFoundError):  # the same file, cleaned by another rule: another run
+        load_run(experiment, 1, tmp_path, tmp_path)
+    assert run_experiment(experiment, **options | {"results": None, "seeds": [1]})[0]["n_train"] < runs[1]["n_train"] + runs[1]["n_val"]
 
 
 def test_feature_texts():

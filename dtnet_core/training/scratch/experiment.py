@@ -24,6 +24,7 @@ from ...base.paths import default_cache_dir, sources
 from ...base.results import FROM_SCRATCH, IDENTITY, append_result, finished_runs, plain, provenance
 from ...crystals.record import TARGETS, Record
 from ...crystals.structures import crystal_systems
+from ...data.loading import data_sha256
 from ...data.splits import draw_split
 from ...features import to_mandel
 from ..fit import TrainConfig
@@ -180,7 +181,7 @@ def run_scratch(experiment: Trainable, seeds: Sequence[int], records: Sequence[R
     runs = stored_runs(experiment, seeds, results, resume)
     for place, seed in enumerate(seeds):
         if runs[place] is None:
-            checkpoint = run_file(experiment, seed, checksum, cache_dir)
+            checkpoint = run_file(experiment, seed, records, cache_dir)
             if not resume:
                 checkpoint.unlink(missing_ok=True)
             runs[place] = plain(_one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, progress, device))
@@ -230,13 +231,13 @@ def _one_run(experiment, seed, records, graphs, systems, checksum, checkpoint, p
     }  # fmt: skip
 
 
-def run_file(experiment: Trainable, seed: int, checksum: str, cache_dir: str | Path | None) -> Path:
-    """Where a run keeps its checkpoint, named by everything that determines it, the code included.
+def run_file(experiment: Trainable, seed: int, records: Sequence[Record], cache_dir: str | Path | None) -> Path:
+    """Where a run keeps its checkpoint, named by everything that determines it: the records as cleaned, and the code.
 
     Not by `max_hours`: a run that the clock ended goes on from where it was when it is given more.
     """
     code = sources(*experiment.code)
-    settings = (sorted(experiment.identity(seed).items()), experiment.train, checksum, code)
+    settings = (sorted(experiment.identity(seed).items()), experiment.train, data_sha256(records), code)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
     name = f"{experiment.profile}-{experiment.target}-{experiment.name}-seed{seed}-{digest}.pt"
     return Path(cache_dir or default_cache_dir()) / "runs" / name
