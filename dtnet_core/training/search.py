@@ -73,6 +73,8 @@ ROADS: dict[str, dict] = {
     "learning rate 3e-3": {"learning_rate": 3e-3},
     "start nearly isotropic": {"initial_anisotropy": 0.1},
     "100 epochs": {"max_epochs": 100, "patience": 100},
+    "two of nequix-oam-1-pft": {"members": ("nequix-oam-1-pft:0-4",) * 2},
+    "nequix-oam-1-pft and nequix-omat-1": {"members": ("nequix-oam-1-pft:0-4", "nequix-omat-1:0-4")},
     "ensemble of three": {"members": ("7net-0:0-5",) * 3},
     "together": _TOGETHER,
     "together, nequix-oam-1-pft only": _TOGETHER | {"members": ("nequix-oam-1-pft:0-4",)},
