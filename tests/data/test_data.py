@@ -639,7 +639,7 @@ def test_full_data_gives_the_papers_set():
     assert len(records) == 2652 and len({r.id for r in records}) == 2652
     kept, report = clean(records)
     assert len(kept) == 2591 and report.counts() == {"outside window": 61}
-    assert report.flag_counts() == {"symmetry_violation": 70, "asymmetric": 2}
+    assert report.flag_counts() == {"symmetry_violation": 68, "asymmetric": 2}
     assert all(r.eps_total.min() >= -10 and r.eps_total.max() <= 100 for r in kept)
 
 

@@ -283,7 +283,8 @@ def test_each_fold_mixes_what_is_better_by_its_own_rows():
     np.testing.assert_allclose(matbench.Mixture("log", np.array([0.25, 0.75])).of(np.array([[1.0], [16.0]])), [8.0])
     np.testing.assert_allclose(matbench.Mixture("n", np.array([0.25, 0.75])).of(np.array([[1.0], [5.0]])), [4.0])
     assert matbench.Mixture("log", np.ones(1)).mean(np.array([[1.0], [4.0]])) == [2.0] and matbench.Mixture("n", np.ones(1)).mean(np.array([[1.0], [4.0]])) == [2.5]
-    sums, products = np.stack([truth - 0.3, truth + 0.3]), np.stack([truth / 1.4, truth * 1.4])
+    turns = np.where(np.arange(400) % 2, -1, 1)  # up and down, row by row
+    sums, products = np.stack([truth - 0.3 * turns, truth + 0.3 * turns]), np.stack([truth * 1.4**turns, truth / 1.4**turns])
     assert matbench.mixture(sums, truth).quantity == "n" and matbench.mixture(products, truth).quantity == "log"
 
 

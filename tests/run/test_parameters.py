@@ -33,7 +33,7 @@ def test_every_parameter_of_a_notebook_has_a_rule_and_a_good_default(path):
 @pytest.mark.parametrize(("given", "said"), [
     ({"cif": "nofile.cif"}, "no such file in"), ({"structure_file": ""}, "path of a file"), ({"max_epochs": -5}, "from 1"), ({"max_epochs": "60"}, "whole"),
     ({"rounds": True}, "whole"), ({"learning_rate": float("nan")}, "above 0"), ({"angle": -361}, "from -360"), ({"task": "magnetism"}, "figure of merit"),
-    ({"crystal": "TiO2-rutile"}, "none of the 126"), ({"crystal": 7}, "text"), ({"candidate": "mp-1"}, "screening_dfpt"), ({"seeds": "many"}, "list"), ({"seeds": [0, 0]}, "different"),
+    ({"crystal": "TiO2-rutile"}, "none of the 129"), ({"crystal": 7}, "text"), ({"candidate": "mp-1"}, "screening_dfpt"), ({"seeds": "many"}, "list"), ({"seeds": [0, 0]}, "different"),
     ({"seeds": []}, "list"), ({"layers": [6]}, "to 5"), ({"features": "mace:1"}, "no encoder"), ({"features": "7net-0:9"}, "no layer"), ({"features": 4}, "no encoder"),
     ({"pool": "nowhere"}, "prototypes"), ({"budget": "8"}, "8 epochs"), ({"relax": "no"}, "True or False"), ({"low": 2, "high": 1}, "low must be less"),
     ({"oracle": "vasp", "run_folder": None}, "run_folder"), ({"profile": "big"}, "'mini'"), ({"profile": "mini", "name": "none"}, "open_dfpt"),

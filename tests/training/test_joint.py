@@ -122,7 +122,7 @@ def test_loss_of_a_tensor_and_of_a_scalar():
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A tiny recipe among the named ones, and a cache for its features and runs."""
-    recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), (), TrainConfig(1e-3, batch_size=16, max_epochs=3, ema=0.9), {"width": (16, 8, 4), "link": "softplus"})
+    recipe = Recipe(("7net-0:1", "7net-0:2", "7net-0:1+7net-0:2"), (), TrainConfig(1e-3, batch_size=16, max_epochs=12, ema=0.9), {"width": (16, 8, 4), "initial_anisotropy": 0.1, "link": "softplus"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(recipes.RECIPES, "small", recipe)
         patch.setitem(recipes.RECIPE_OF, "small", "small")
