@@ -31,8 +31,8 @@ ROUNDING = 2e-3  # e; features are in single precision
 
 @pytest.fixture(scope="module")
 def known():
-    """The kit's own crystals with charges and the fewest atoms."""
-    return sorted((r for r in load_records("mini") if r.meta.get("born_charges")), key=lambda r: (len(r.structure), r.id))[:40]
+    """The kit's own relaxed crystals with charges and the fewest atoms."""
+    return sorted((r for r in load_records("mini") if r.meta.get("born_charges") and r.meta["settings"].get("relax", True)), key=lambda r: (len(r.structure), r.id))[:40]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_charges_turn_with_the_crystal_and_do_not_know_its_cell(crystal, folder)
     shuffled = Structure.from_sites([crystal[int(i)] for i in order])
     larger = crystal.make_supercell([[1, 1, 0], [0, 1, 0], [0, 0, 2]], in_place=False)
     own, turned, mirrored, permuted, super_ = (one.charges for one in ask([crystal, turn(crystal, rotation), turn(crystal, mirror), shuffled, larger], folder))
-    assert np.abs(own).max() > 0.2 and np.abs(own.sum(0)).max() < 1e-9
+    assert np.abs(own).max() > 0.3 and np.abs(own.sum(0)).max() < 1e-9
     np.testing.assert_array_equal(own, own.transpose(0, 2, 1))
     np.testing.assert_allclose(turned, rotation @ own @ rotation.T, atol=ROUNDING)
     np.testing.assert_allclose(mirrored, mirror @ own @ mirror.T, atol=ROUNDING)

@@ -161,6 +161,7 @@ def test_intervals_by_hand(world):
     reach = module.load_reach(world.weights / KNOWN)
     away = {p: reach.nearest(reach.place(invariants_of(world.features.features(module.REACH_FEATURES, [world.records[i].structure for i in split[p]]))))[0] for p in ("val", "test")}
     assert told["seeds"] == [1, 0] and told["n_test"] == len(split["test"])
+    narrower = []
     for k, target in ((1, "ionic"), (2, "total")):
         joined = {p: [np.concatenate([said[p][j][:, :, k] if j == 1 else said[p][j][:, k] if j == 3 else said[p][j] for _, said, *_ in every], 1 if j == 1 else 0) for j in (1, 3, 2)] for p in ("val", "test")}
         flat = calibrate(joined["val"][0], joined["val"][1], COVERAGES, joined["val"][2])
@@ -175,8 +176,10 @@ def test_intervals_by_hand(world):
         for c in ("0.68", "0.9"):
             assert found["flat"][c] == pytest.approx(flat[c], rel=2e-3)
             assert found[c] == pytest.approx(flat[c] * narrowed(ratios["val"], ratios["val"] / wider["val"], float(c)), rel=2e-3) and found[c] <= found["flat"][c]
+            narrower.append(found[c] < found["flat"][c])
             assert told["covered"][target]["all_test_flat"][c] == pytest.approx((all_ratios <= flat[c]).mean(), abs=0.5 / len(all_ratios))
             assert told["covered"][target]["test"][c] == pytest.approx((ratios["test"] <= found[c] * wider["test"]).mean(), abs=0.5 / len(wider["test"]))
+    assert sum(narrower) >= 3, narrower  # of four
 
 
 def test_recipes_with_other_labels_have_files_of_their_own():
