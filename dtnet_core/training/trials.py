@@ -58,10 +58,10 @@ def truth_of(data: CrystalSet, rows: np.ndarray) -> np.ndarray:
     return with_total(data.target_tensors(torch.as_tensor(rows)).double().numpy())
 
 
-def one_network(data: CrystalSet, seed: int, **shape) -> tuple[DTNet, np.ndarray]:
+def one_network(data: CrystalSet, seed: int) -> tuple[DTNet, np.ndarray]:
     """A network of the plain settings, and the validation rows."""
     split = task().split(seed)
-    config = DTNetConfig(data.channels, data.edge_channels, outputs=data.targets.shape[1], **PLAIN.options | shape)
+    config = DTNetConfig(data.channels, data.edge_channels, outputs=data.targets.shape[1], functionals=3, **PLAIN.options)
     return fit(data, split["train"], split["val"], seed, config, PLAIN.train, progress=False).model, split["val"]
 
 
@@ -115,7 +115,7 @@ def modes_as_task(seed: int) -> Said:
         extra = mean_of_known(*joint_errors(said[:, 2:], true[:, 2:], None))[0] / spread[2]
         return main.mean() + 0.5 * extra / 3
 
-    config = DTNetConfig(data.channels, outputs=3, floors=(1.0, 0.0, 0.0), **PLAIN.options)
+    config = DTNetConfig(data.channels, outputs=3, functionals=3, floors=(1.0, 0.0, 0.0), **PLAIN.options)
     network = fit(data, split["train"], split["val"], seed, config, PLAIN.train, progress=False, loss=loss).model
     return with_total(predict(network, data, split["val"])[:, :2]), truth_of(replace(data, targets=data.targets[:, :2]), split["val"])
 
@@ -199,7 +199,7 @@ def modes_end_to_end(seed: int) -> Said:
         return packed, k[rows], z[rows], (packed.crystal, place), fits.float()
 
     torch.manual_seed(seed)
-    model = ThroughModes(DTNetConfig(data.channels, outputs=2, **PLAIN.options))
+    model = ThroughModes(DTNetConfig(data.channels, outputs=2, functionals=3, **PLAIN.options))
     rows, wanted = torch.as_tensor(split["train"]), torch.as_tensor(split["val"])
     model.net.fit_scales(data.batch(rows), data.target_tensors(rows))
     scale = torch.cat([model.net.output_scale, model.net.output_scale.sum(0, keepdim=True)])
@@ -247,7 +247,7 @@ def snapshots(seed: int) -> Said:
     """Three cycles of one network, the three ends averaged."""
     data, split = task().data, task().split(seed)
     torch.manual_seed(seed)
-    network = DTNet(DTNetConfig(data.channels, outputs=2, **PLAIN.options))
+    network = DTNet(DTNetConfig(data.channels, outputs=2, functionals=3, **PLAIN.options))
     rows, wanted = torch.as_tensor(split["train"]), torch.as_tensor(split["val"])
     network.fit_scales(data.batch(rows), data.target_tensors(rows))
     scale = torch.cat([network.output_scale, network.output_scale.sum(0, keepdim=True)])
