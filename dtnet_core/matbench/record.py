@@ -12,7 +12,7 @@ import pandas as pd
 from ..base.files import write_atomic
 from ..base.results import plain, provenance
 from .model import Network
-from .run import LEARNERS, Learner, Settings
+from .run import LEARNERS, Learner, Settings, read_by
 from .scores import compare, where_errors_are
 from .task import Task
 
@@ -28,9 +28,10 @@ def _with_epochs(learner: Learner, epochs: int | None) -> Learner:
     return replace(learner, train=replace(learner.train, max_epochs=epochs, patience=epochs))
 
 
-def command(profile: str, features: str, learners: Sequence[str] | None, epochs: int | None, seeds: Sequence[int], folds: Sequence[int]) -> str:
+def command(profile: str, features: str, further: Sequence[str] | None, learners: Sequence[str] | None, epochs: int | None, seeds: Sequence[int], folds: Sequence[int]) -> str:
     """The command line that repeats a run, without names of folders."""
     words = ["dtnet matbench", "--profile", profile, "--features", features]
+    words += ["--further", *further] if further else []
     words += [*(["--learners", *learners] if learners else []), *(["--epochs", str(epochs)] if epochs else [])]
     return " ".join([*words, "--seeds", *map(str, seeds), "--folds", *map(str, folds)])
 
@@ -38,7 +39,8 @@ def command(profile: str, features: str, learners: Sequence[str] | None, epochs:
 def full_record(task: Task, settings: Settings, seeds: Sequence[int], predictions: pd.DataFrame, summary: Mapping,
                 published: pd.DataFrame | None, command: str) -> dict:  # fmt: skip
     """What `data/results/matbench.json` holds: model, coverage, scores, comparison, and where the numbers come from."""
-    model = f"stack chosen in each fold from {len(settings.learners)} learners; {settings.features}"
+    encoders = dict.fromkeys([settings.features, *(read_by(learner, settings.features) for learner in settings.learners.values())])
+    model = f"stack chosen in each fold from {len(settings.learners)} learners; {'+'.join(encoders)}"
     return plain(
         {"model": model, "outside_labels": "none", "coverage": task.coverage()}
         | dict(summary)

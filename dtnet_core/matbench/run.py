@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
 _CODE = {Network: ("features", "layers", "links", "readout", "training.fit", "training.loop", "training.losses", "training.sets"), Shallow: (), Perceptron: ("matbench.perceptron",)}
 Learner = Network | Shallow | Perceptron
-NETWORKS = {f"network-{part.split(':')[0]}-log": Network("direct", features=part) for part in ENCODERS["best"].features.split("+")}
+FURTHER = ("nequix-omat-1:0-4", "nequix-oam-1:0-4")
+"""Encoders for networks only; kernels, trees and perceptrons see those of the networks that ship."""
+NETWORKS = {f"network-{part.split(':')[0]}-log": Network("direct", features=part) for part in (*ENCODERS["best"].features.split("+"), *FURTHER)}
 KERNELS = {
     f"kernel-{quantity}-{share}-{gamma}-{c}": Shallow("kernel", 512, share, {"gamma": gamma, "C": c}, quantity)
     for quantity in ("log", "n") for share in (0.03, 0.3) for gamma in (0.03, 0.1, 0.3) for c in (1.0, 10.0)
@@ -64,10 +67,16 @@ POOL = (*NETWORKS, *KERNELS, "extra-trees", "boosting", "extra-trees-n", "boosti
 written down, not found by trials. Which of them a fold uses, its own inner validation rows choose (`mixture`)."""
 
 
-def pool_of(features: str) -> tuple[str, ...]:
-    """Names of the learners of `POOL` that need no other encoders than these."""
+def pool_of(features: str, further: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the learners of `POOL` that need no other encoders than these, and those of networks on `further` ones."""
     found = {name: getattr(LEARNERS[name], "features", None) for name in POOL}
-    return tuple(name for name, part in found.items() if part is None or part in features.split("+"))
+    return tuple(name for name, part in found.items() if part is None or part in (*features.split("+"), *further))
+
+
+def read_by(learner: Learner, features: str) -> str:
+    """Encoders and layers that a learner is given: all of the settings, or its own where these lack it."""
+    own = getattr(learner, "features", None)
+    return features if own is None or own in features.split("+") else own
 
 
 @dataclass(frozen=True)
@@ -172,17 +181,18 @@ def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0,
         of single seeds); `mae_by_seed` of the mixture. `wall_s`: sum of all training and predicting, now or earlier.
     """
     settings = settings or Settings()
-    loaded: list[Inputs] = []
+    loaded: dict[str, Inputs] = {}
 
-    def inputs() -> Inputs:
-        if not loaded:
-            loaded.append(load_inputs([row.structure for row in task.covered], settings.features, cache_dir, progress))
-        return loaded[0]
+    def inputs(features: str) -> Inputs:
+        if features not in loaded:
+            loaded[features] = load_inputs([row.structure for row in task.covered], features, cache_dir, progress)
+        return loaded[features]
 
     work = [(f, s, name) for f in folds for s in seeds for name in settings.learners]
     held = {}
     for f, s, name in tqdm(work, unit="model", desc=f"matbench {task.source}", disable=not progress):
-        held[f, s, name] = predict_fold(task, inputs, settings.features, settings.learners[name], f, s, cache_dir, progress=False)
+        reads = read_by(settings.learners[name], settings.features)
+        held[f, s, name] = predict_fold(task, partial(inputs, reads), reads, settings.learners[name], f, s, cache_dir, progress=False)
     names, ids = list(settings.learners), [row.mbid for row in task.covered]
     frames, mixtures, single = [], {}, []
     for f in folds:

@@ -21,11 +21,11 @@ from optuna.storages.journal import JournalFileBackend
 from ..base.files import locked
 from ..base.paths import default_cache_dir
 from ..base.results import load_results, provenance, write_json
-from ..data.labels import LABELS, WITH_TOTAL
+from ..data.labels import WITH_TOTAL
 from ..metrics import mae_ten
 from .fit import TrainConfig
 from .joint import PARTS, Task, fit_member, load_task, predict_members
-from .recipes import OPTIONS, TRAIN, Recipe
+from .recipes import Recipe
 
 SEEDS = (0, 1)
 ALL = "7net-0:0-5+7net-l3i5:0-5+nequix-oam-1-pft:0-4"
@@ -43,7 +43,6 @@ def changed(recipe: Recipe, **changes) -> Recipe:
     return replace(recipe, **own, train=replace(recipe.train, **train), options=recipe.options | changes)
 
 
-_SHIPPED = {"labels": LABELS, **asdict(replace(TRAIN, max_epochs=20)), **OPTIONS}
 _TOGETHER = {"members": (ALL,), "labels": WITH_TOTAL, "link": "clip", "ema": 0.99}
 
 ROADS: dict[str, dict] = {
@@ -76,8 +75,6 @@ ROADS: dict[str, dict] = {
     "100 epochs": {"max_epochs": 100, "patience": 100},
     "two of nequix-oam-1-pft": {"members": ("nequix-oam-1-pft:0-4",) * 2},
     "nequix-oam-1-pft and nequix-omat-1": {"members": ("nequix-oam-1-pft:0-4", "nequix-omat-1:0-4")},
-    "as shipped, two of nequix-oam-1-pft": _SHIPPED | {"members": ("nequix-oam-1-pft:0-4",) * 2},
-    "as shipped, nequix-oam-1-pft and nequix-omat-1": _SHIPPED | {"members": ("nequix-oam-1-pft:0-4", "nequix-omat-1:0-4")},
     "nequix-oam-1-pft, 200 epochs": {"members": ("nequix-oam-1-pft:0-4",), "max_epochs": 200, "patience": 200},
     "six networks, three of each Nequix": {"members": ("nequix-oam-1-pft:0-4", "nequix-omat-1:0-4") * 3},
     "ensemble of three": {"members": ("7net-0:0-5",) * 3},

@@ -327,6 +327,19 @@ def _with_rank_three() -> CrystalSet:
     return build_set(found, records, PARTS, scalars=True)
 
 
+def as_shipped(members: Sequence[int]) -> Callable[[int], Said]:
+    """Some of `FOUR`."""
+
+    def road(seed: int) -> Said:
+        everything = _all_labels()
+        split = everything.split(seed)
+        networks = [fit_member(FOUR, everything, split, seed, m, None, False).model for m in members]
+        said, truth = predict_members(networks, replace(FOUR, members=tuple(FOUR.members[m] for m in members)), everything, split["val"])
+        return said.mean(0), truth
+
+    return road
+
+
 def distilled(seed: int) -> Said:
     """One network on `nequix-oam-1-pft` learns the tensors that `FOUR` give to all crystals that may train."""
     recipe, all_labels = FOUR, _all_labels()
@@ -357,7 +370,11 @@ TRIALS: dict[str, Callable[[int], Said]] = {
     "layer 4 of 7net-0": bonds(False),
     "layer 4 of 7net-0 with its bonds": bonds(True),
     "rank 3": rank_three,
-    "distilled": distilled,
+    "as shipped, one nequix-oam-1-pft": as_shipped([0]),
+    "as shipped, two nequix-oam-1-pft": as_shipped([0, 2]),
+    "as shipped, nequix-oam-1-pft and nequix-omat-1": as_shipped([0, 1]),
+    "as shipped, two of each": as_shipped([0, 1, 2, 3]),
+    "as shipped, these four distilled into one nequix-oam-1-pft": distilled,
 }
 
 

@@ -21,6 +21,7 @@ from dtnet_core.matbench.model import (
 )
 from dtnet_core.matbench.perceptron import Perceptron
 from dtnet_core.matbench.run import (
+    FURTHER,
     KERNELS,
     LEARNERS,
     POOL,
@@ -29,6 +30,7 @@ from dtnet_core.matbench.run import (
     inner_split,
     pool_of,
     predict_fold,
+    read_by,
     run,
 )
 from dtnet_core.matbench.task import Row, Task, five_folds
@@ -189,7 +191,10 @@ def test_shallow_learners_are_those_that_were_tuned():
     assert set(POOL) <= set(LEARNERS) and LEARNERS["perceptron-no-dropout"].dropout == 0
     networks = [name for name in pool_of("7net-0:0-5+other:1") if name.startswith("network")]
     assert networks == ["network-7net-0-log"] and set(KERNELS) <= set(pool_of("other:1"))
-    assert list(Settings().learners) == list(pool_of(Settings().features)) and len(pool_of(recipes.RECIPES["best"].features)) == len(POOL)
+    assert list(Settings().learners) == list(pool_of(Settings().features)) and len(pool_of(recipes.RECIPES["best"].features, FURTHER)) == len(POOL)
+    assert set(pool_of("7net-0:0-5", FURTHER[:1])) - set(pool_of("7net-0:0-5")) == {"network-nequix-omat-1-log"}
+    own = LEARNERS["network-nequix-omat-1-log"]
+    assert read_by(own, "7net-0:0-5") == own.features and read_by(own, f"a:1+{own.features}") == f"a:1+{own.features}" and read_by(Shallow(), "a:1") == "a:1"
 
 
 def test_a_kernel_machine_learns_the_logarithm():

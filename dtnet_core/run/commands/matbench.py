@@ -14,6 +14,7 @@ from .options import Profile, among
 def matbench(
     profile: Profile = "full",
     features: Annotated[str | None, typer.Option(help="encoders and layers; default: those of the networks that ship")] = None,
+    further: Annotated[list[str] | None, typer.Option(metavar="ENCODER:LAYERS", callback=among("matbench.run", "FURTHER"), help="encoders for a network each, which no other learner sees; default: none")] = None,
     learners: Annotated[list[str] | None, typer.Option(metavar="NAME", callback=among("matbench.run", "LEARNERS"), help="of the stack; default: all that these encoders allow; a wrong name lists all")] = None,
     epochs: Annotated[int | None, typer.Option(help="of the networks' cosine schedule; default 30")] = None,
     seeds: Annotated[list[int] | None, typer.Option(help="default 0 1 2")] = None,
@@ -36,10 +37,10 @@ def matbench(
 
     task = load_task(profile)
     features, seeds, folds = features or RECIPES["default"].features, seeds or [0, 1, 2], list(range(5)) if folds is None else folds
-    settings = chapter.settings_of(features, learners or pool_of(features), epochs)
+    settings = chapter.settings_of(features, learners or pool_of(features, further or ()), epochs)
     known = load_published(task, published)
     predictions, summary = run(task, settings, seeds, folds)
-    record = chapter.full_record(task, settings, seeds, predictions, summary, known, chapter.command(profile, features, learners, epochs, seeds, folds))
+    record = chapter.full_record(task, settings, seeds, predictions, summary, known, chapter.command(profile, features, further, learners, epochs, seeds, folds))
     for line in chapter.summary_lines(record):
         print(line)
     if sorted(folds) == list(range(len(task.folds))):
