@@ -122,12 +122,17 @@ def run_roads(names: Sequence[str], results: str | Path) -> None:
             seen = load_task(recipe)
         started = time.monotonic()
         scores = validate(recipe, seen)
-        record = {"road": name, "changes": ROADS[name], "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
-                  "data_sha256": seen.checksum, "wall_s": round(time.monotonic() - started, 1),
-                  "command": f"dtnet train search {shlex.quote(name)}", **provenance()}  # fmt: skip
-        with locked(Path(results)):
-            write_json(results, [*load_results(results), record])
-        print(name, {k: round(float(np.mean(v)), 4) for k, v in scores.items()}, flush=True)
+        add_road(results, name, ROADS[name], scores, recipe, seen.checksum, started)
+
+
+def add_road(results: str | Path, name: str, changes: dict, scores: dict[str, list[float]], recipe: Recipe, checksum: str, started: float) -> None:
+    """Keep what a road scored, and say it; `started` is of `time.monotonic`."""
+    record = {"road": name, "changes": changes, "validation_mae_ten": scores, "seeds": SEEDS, "recipe": asdict(recipe),
+              "data_sha256": checksum, "wall_s": round(time.monotonic() - started, 1),
+              "command": f"dtnet train search {shlex.quote(name)}", **provenance()}  # fmt: skip
+    with locked(Path(results)):
+        write_json(results, [*load_results(results), record])
+    print(name, {k: round(float(np.mean(v)), 4) for k, v in scores.items()}, flush=True)
 
 
 def suggest(trial: optuna.Trial) -> dict:

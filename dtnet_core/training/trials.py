@@ -1,26 +1,23 @@
-"""Roads that need code of their own, each measured as in `search`: `python -m dtnet_core.training.trials NAME ...` adds them to `data/results/roads.json`.
+"""Roads that need code of their own, each measured as those of `search` are (`dtnet train search`).
 
-All start from one network on `nequix-oam-1-pft` and the benchmark's own labels, the road "encoder: nequix-oam-1-pft instead". Force constants are taken from disk.
+All but the last ones start from one network on `nequix-oam-1-pft` and the benchmark's own labels, the road "encoder: nequix-oam-1-pft instead". Force constants are taken from disk.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..base.files import locked
-from ..base.paths import RESULTS
-from ..base.results import load_results, plain, provenance, write_json
+from ..base.results import load_results
 from ..encoder import encode
 from ..features import from_mandel, to_mandel
 from ..layers import MLP, safe_norm, segment_sum
@@ -39,7 +36,7 @@ from .joint import PARTS, Task, fit_member, load_task, predict_members
 from .losses import joint_errors, mean_of_known
 from .physics import benchmark_modes
 from .recipes import RECIPES
-from .search import PLAIN, SEARCHED, SEEDS, changed
+from .search import PLAIN, ROADS, SEARCHED, SEEDS, add_road, changed, run_roads
 from .sets import CrystalSet, build_set, pooled_invariants
 
 NEQUIX = SEARCHED.members[0]
@@ -378,24 +375,19 @@ TRIALS: dict[str, Callable[[int], Said]] = {
 }
 
 
-def run(names: Sequence[str]) -> None:
-    results = RESULTS / "roads.json"
+NAMES = (*ROADS, *TRIALS)
+
+
+def run(names: Sequence[str], results: str | Path) -> None:
+    """Measure roads of `search.ROADS` and `TRIALS` that the results file does not hold yet."""
+    run_roads([name for name in names if name in ROADS], results)
     recipe = changed(PLAIN, members=SEARCHED.members)
-    for name in names or list(TRIALS):
-        if any(r["road"] == name for r in load_results(results)):
+    for name in names:
+        if name in ROADS or any(r["road"] == name for r in load_results(results)):
             continue
         started, scores = time.monotonic(), {t: [] for t in (*PARTS, "total")}
         for seed in SEEDS:
             said, truth = TRIALS[name](seed)
             for k, target in enumerate(scores):
                 scores[target].append(mae_ten(truth[:, k], said[:, k]))
-        record = {"road": name, "changes": {"trial": name}, "validation_mae_ten": scores, "seeds": SEEDS, "recipe": plain(recipe.__dict__ | {"train": recipe.train.__dict__}),
-                  "data_sha256": task().checksum, "wall_s": round(time.monotonic() - started, 1),
-                  "command": f"python -m dtnet_core.training.trials {shlex.quote(name)}", **provenance()}  # fmt: skip
-        with locked(results):
-            write_json(results, [*load_results(results), record])
-        print(name, {k: [round(x, 4) for x in v] for k, v in scores.items()}, flush=True)
-
-
-if __name__ == "__main__":
-    run(sys.argv[1:])
+        add_road(results, name, {"trial": name}, scores, recipe, task().checksum, started)

@@ -114,6 +114,7 @@ def test_the_commands_that_runs_store_are_understood(understood):
     _, asked = understood(_command(Setup(known=11, kappa=0.5), "mini", 2, "figure of merit") + " --enrichment")
     assert (asked["known"], asked["kappa"], asked["tasks"], asked["enrichment"]) == (11, 0.5, ["figure of merit"], True)
     _, asked = understood(matbench_record.command("mini", "7net-0:2", ["nequix-omat-1:0-4"], ["perceptron", "kernel-log-0.03-0.1-1.0"], 4, [0, 1], [2]))
+    assert asked["further"] == ["nequix-omat-1:0-4"]
     assert (asked["learners"], asked["epochs"], asked["seeds"], asked["folds"]) == (["perceptron", "kernel-log-0.03-0.1-1.0"], 4, [0, 1], [2])
 
 

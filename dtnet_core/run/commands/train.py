@@ -127,20 +127,21 @@ def scratch(
 
 @app.command(cls=Command)
 def search(
-    roads: Annotated[list[str] | None, typer.Argument(metavar="[ROAD]...", callback=among("training.search", "ROADS"), help="ideas to measure; default: all")] = None,
+    roads: Annotated[list[str] | None, typer.Argument(metavar="[ROAD]...", callback=among("training.trials", "NAMES"), help="ideas to measure; default: all")] = None,
     results: Annotated[str, typer.Option(help="of the roads")] = "data/results/roads.json",
     trials: Annotated[int, typer.Option(help="of an Optuna search, instead of roads")] = 0,
     worker: Annotated[int, typer.Option(help="number of this process among those that search at the same time")] = 0,
     search_results: Annotated[str, typer.Option(help="of the search")] = "data/results/search.json",
 ) -> None:
     """Measure what helps a joint model, idea by idea, on validation crystals."""
-    from ...training import search as chapter
+    from ...training.search import run_search
+    from ...training.trials import NAMES, run
 
     use_threads(1)
     if trials:
-        chapter.run_search(trials, search_results, worker=worker)
+        run_search(trials, search_results, worker=worker)
     else:
-        chapter.run_roads(roads or list(chapter.ROADS), results)
+        run(roads or NAMES, results)
 
 
 @app.command(cls=Command)
