@@ -12,11 +12,13 @@ from .pages import (
     answer_text,
     card_table,
     front_table,
+    many_splits_sentence,
     matbench_choice,
     matbench_table,
     readme_table,
     roads_table,
     ships_sentence,
+    truth_sentence,
 )
 from .physics import intervals_text, physics_sentence, physics_table, settings_table
 from .screening import enrichment_lines, screening_table
@@ -44,6 +46,8 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
     return {
         ("README.md", "headline"): front_table(stored, paper, record("physics.json")),
+        ("README.md", "truth"): truth_sentence(record("known_physics.json")),
+        ("README.md", "many"): many_splits_sentence(stored, paper, record("physics.json")),
         ("README.md", "ships"): ships_sentence(stored),
         ("README.md", "answer"): answer_text(record("known_physics.json")),
         ("docs/results.md", "chosen on"): chosen_on_text(record("splits.json")["chosen_on"]),
