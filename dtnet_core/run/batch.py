@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ def run_notebook(notebook: str | Path, output: str | Path, parameters: Mapping[s
     notebook, output = Path(notebook), Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    os.environ.setdefault("TQDM_MININTERVAL", "10")  # of the kernel's bars: each time one moves is a line of the executed notebook
     status, reason = "ran", ""
     try:
         known = papermill.inspect_notebook(str(notebook))
