@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -97,6 +96,8 @@ class Answer:
         Mean of the diagonal, and half widths of its 68 and 90 % intervals.
     notes : tuple of str
         Doubts about the answer.
+    nearest : tuple of (str, str)
+        Ids and formulas of the nearest training crystals, where they are known.
     computed : np.ndarray, [3, 3] or None
         By DFPT, where the crystal is one of the kit's.
     """
@@ -109,6 +110,7 @@ class Answer:
     wide: float
     notes: tuple[str, ...] = ()
     computed: np.ndarray | None = None
+    nearest: tuple[tuple[str, str], ...] = ()
 
 
 @lru_cache(maxsize=len(TARGETS))
@@ -135,13 +137,8 @@ def answer(structure: Structure, target: str, computed: np.ndarray | None = None
         warnings.simplefilter("ignore")  # flags say the same
         found = _ensemble(target).predict([structure], cache_dir=cache, progress=False)
     tensor = found.tensors[0]
-    doubts = (*notes, *found.warnings[0], *_nearest(found.nearest[0]))
-    return Answer(target, structure, tensor, float(np.trace(tensor)) / 3, float(found.std[0]), float(found.wide[0]), doubts, computed)
-
-
-def _nearest(crystals: Sequence[tuple[str, str]]) -> list[str]:
-    """One line on the nearest training crystals, where they are known."""
-    return ["The nearest crystals that the networks learned from: " + ", ".join(f"{formula} ({name})" for name, formula in crystals)] if crystals else []
+    doubts = (*notes, *found.warnings[0])
+    return Answer(target, structure, tensor, float(np.trace(tensor)) / 3, float(found.std[0]), float(found.wide[0]), doubts, computed, tuple(found.nearest[0]))
 
 
 def has_tensor(shown: Answer) -> bool:
@@ -165,8 +162,8 @@ def as_html(shown: Answer) -> str:
         low, _, high = np.linalg.eigvalsh(shown.tensor)
         lines += [
             f"<p>The {shown.target} dielectric constant is <b>{_short(shown.constant)} ± {_short(shown.half_width)}</b>",
-            f"(this range holds the true constant of 68 % of crystals; ± {_short(shown.wide)} holds that of 90 %).</p>",
-            f"<p>Along the principal axes it goes from {_short(low)} to {_short(high)}.</p>",
+            f"(this range holds what DFPT with the PBE functional gives for 68 % of crystals like the training crystals; ± {_short(shown.wide)} does for 90 %).</p>",
+            f"<p>Along the principal axes it goes from {low:.2f} to {high:.2f}.</p>",
             "<p>The tensor, in the <i>x, y, z</i> of your structure:</p>", _matrix(shown.tensor),
         ]  # fmt: skip
     else:
@@ -174,7 +171,9 @@ def as_html(shown: Answer) -> str:
     if shown.computed is not None:
         lines += ["<p>The same, computed from first principles (PBE, DFPT):</p>", _matrix(shown.computed)]
     if shown.notes:
-        lines.append("<p>Please note:</p><ul>" + "".join(f"<li>{escape(note)}</li>" for note in shown.notes) + "</ul>")
+        lines.append("<p>To be careful about:</p><ul>" + "".join(f"<li>{escape(note)}</li>" for note in shown.notes) + "</ul>")
+    if shown.nearest:
+        lines.append(f"<p>The nearest crystals that the networks learned from: {escape(', '.join(formula for _, formula in shown.nearest))}.</p>")
     return "\n".join(lines)
 
 

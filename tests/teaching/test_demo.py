@@ -51,6 +51,8 @@ def test_an_answer_is_the_ensembles_and_stands_in_the_frame_of_the_file():
     text = demo.as_html(found)
     assert f"{found.constant:.2f} ± {found.half_width:.2f}" in text and "hexagonal, 4 atoms" in text and f"{found.tensor[2, 2]:.2f}" in text
     assert "<script>" not in text and "&lt;script&gt;" in text
+    careful, near = text.split("The nearest crystals that the networks learned from: ")
+    assert near.startswith(f"{expected.nearest[0][0][1]}, ") and "To be careful about" in careful and expected.nearest[0][0][0] not in text
 
 
 def test_no_number_is_shown_where_there_is_no_answer():
