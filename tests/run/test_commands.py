@@ -86,7 +86,7 @@ def test_every_printed_command_is_understood(understood):
         found += re.findall(r"^(?:#? *|\t\$\(BIN\)/|\.venv/bin/)(dtnet [a-z][^#\n]*)", text, re.MULTILINE)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cell in json.loads(path.read_text())["cells"]:
-            found += re.findall(r"^(dtnet [a-z].*)$", "".join(cell["source"]).replace("\\\n", " "), re.MULTILINE)
+            found += re.findall(r"^(?:\.venv/bin/)?(dtnet [a-z].*)$", "".join(cell["source"]).replace("\\\n", " "), re.MULTILINE)
     assert len(found) > 25
     for text in found:
         if "--help" not in text:
