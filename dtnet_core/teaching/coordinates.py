@@ -96,6 +96,27 @@ def equivariance_error(predict, structure: Structure, rotations: np.ndarray) -> 
     -------
     np.ndarray, [G]
     """
-    answers = predict([structure, *(turned(structure, r) for r in rotations)])  # [1 + G, 3, 3]
-    wanted = rotations @ answers[0] @ rotations.transpose(0, 2, 1)
-    return np.linalg.norm(answers[1:] - wanted, axis=(1, 2)) / np.linalg.norm(answers[0])
+    return error_when_turned(predict, structure, predict([structure])[0], rotations)
+
+
+def error_when_turned(predict, structure: Structure, tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """How far a model's answers for a turned crystal are from its true tensor, turned: Frobenius norm of Phi(R X) - R tensor R^t over that of the tensor, for each R.
+
+    A model that turns its answers may still be wrong, and a sphere turns for free: `equivariance_error` alone says nothing of that.
+
+    Parameters
+    ----------
+    predict : callable
+        Structures -> tensors [B, 3, 3].
+    structure : pymatgen Structure
+    tensor : np.ndarray, [3, 3]
+        Of the crystal as it is given.
+    rotations : np.ndarray, [G, 3, 3]
+
+    Returns
+    -------
+    np.ndarray, [G]
+    """
+    answers = predict([turned(structure, r) for r in rotations])  # [G, 3, 3]
+    wanted = rotations @ tensor @ rotations.transpose(0, 2, 1)
+    return np.linalg.norm(answers - wanted, axis=(1, 2)) / np.linalg.norm(tensor)

@@ -283,8 +283,11 @@ def test_mode_sums_and_turning_errors():
     fig = f.mode_sums(([1, 2, 30], [1.1, 2.1, 31]), ([1.5, 2, 3], [1.5, 2, 3]), {"MgO": 1})
     np.testing.assert_allclose(fig.axes[0].lines[1].get_data(), [[1, 2, 30], [1.1, 2.1, 31]])
     assert "MgO" in texts(fig) and "3 crystals" in [ax.get_title(loc="right") for ax in fig.axes] and letters(fig) == ["a", "b"]
-    fig = f.turning_errors([10, 20], {"one": np.array([1e-7, 0.0]), "other": np.array([0.1, 0.2])})
+    own = {"one": np.array([1e-7, 0.0]), "other": np.array([0.1, 0.2])}
+    fig = f.turning_errors([10, 20], own, {"other": np.array([0.3, 0.4]), "one": np.array([0.5, 0.6])})
     np.testing.assert_allclose([line.get_ydata() for line in fig.axes[0].lines], [[1e-7, 1e-9], [0.1, 0.2]])
+    np.testing.assert_allclose([line.get_ydata() for line in fig.axes[1].lines], [[0.5, 0.6], [0.3, 0.4]])
+    assert letters(fig) == ["a", "b"] and {line.get_label() for ax in fig.axes for line in ax.lines} == {"one", "other"}
 
 
 def test_symmetry_patterns_show_numbers_and_dots():

@@ -81,6 +81,9 @@ def test_a_perceptron_learns_the_crystals_but_not_to_turn():
         return np.array([(s.lattice.matrix.T @ s.lattice.matrix) for s in structures])
 
     assert coordinates.equivariance_error(inertia, uneven.structure, turns).max() < 1e-12
+    right = inertia([uneven.structure])[0]
+    assert coordinates.error_when_turned(inertia, uneven.structure, right, turns).max() < 1e-12
+    np.testing.assert_allclose(coordinates.error_when_turned(inertia, uneven.structure, 2 * right, turns), 0.5)
     with pytest.raises(ValueError, match="at most 6"):
         coordinates.as_numbers(structures[0] * (2, 2, 2))
 

@@ -105,20 +105,28 @@ def symmetry_patterns(matrices: Mapping[str, np.ndarray], columns: int = 4) -> F
 
 
 @figure
-def turning_errors(degrees: Sequence[float], errors: Mapping[str, np.ndarray]) -> Figure:
-    """How far models are from turning their answer with the crystal, by the angle of the turn.
+def turning_errors(degrees: Sequence[float], own: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> Figure:
+    """How far models are from turning their answer with the crystal, and from the true tensor, by the angle of the turn.
 
     Parameters
     ----------
     degrees : sequence of float
-    errors : mapping of str to array
-        Of each model: error relative to the tensor, an angle each; what is below 1e-9 is drawn there.
+    own : mapping of str to array
+        Of each model: distance from its own answer, turned; relative, an angle each; what is below 1e-9 is drawn there.
+    true : mapping of str to array
+        Of each model: distance from the true tensor, turned.
     """
-    fig, ax = plt.subplots(figsize=(TWO_COLUMNS * 0.8, 2.8))
-    for (name, values), colour, marker in zip(errors.items(), PALETTE, "osD^v", strict=False):
-        ax.plot(degrees, np.maximum(values, 1e-9), color=colour, marker=marker, markersize=3.5, label=name)
-    ax.set(yscale="log", xlabel="turn (degrees)", ylabel="deviation from\n" + r"$R\,\varepsilon R^\mathrm{T}$, relative", xticks=range(0, int(max(degrees)) + 1, 30))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 3.1), sharex=True)
+    for (name, values), colour, marker in zip(own.items(), PALETTE, "osD^v", strict=False):
+        look = {"color": colour, "marker": marker, "markersize": 3.5, "label": name}
+        left.plot(degrees, np.maximum(values, 1e-9), **look)
+        right.plot(degrees, true[name], **look)
+    ticks = range(0, int(max(degrees)) + 1, 30)
+    left.set(yscale="log", xlabel="turn (degrees)", ylabel="turning error, relative", xticks=ticks)
+    right.set(ylim=(0, None), xlabel="turn (degrees)", ylabel="error against DFPT, relative", xticks=ticks)
+    letter_panels((left, right))
+    handles, labels = left.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
     return fig
 
 
