@@ -38,7 +38,7 @@ INNER_SHARE = 0.1
 """Of a training fold, drawn by seed: chooses epochs and weighs the learners."""
 _CODE = {Network: ("features", "layers", "links", "readout", "training.fit", "training.loop", "training.losses", "training.sets"), Shallow: (), Perceptron: ("matbench.perceptron",)}
 Learner = Network | Shallow | Perceptron
-FURTHER = ("nequix-omat-1:0-4",)
+FURTHER = ("nequix-omat-1:0-4", "nequix-oam-1:0-4")
 """Encoders for networks only; kernels, trees and perceptrons see those of the networks that ship."""
 NETWORKS = {f"network-{part.split(':')[0]}-log": Network("direct", features=part) for part in (*ENCODERS["best"].features.split("+"), *FURTHER)}
 KERNELS = {
