@@ -18,6 +18,7 @@ from ..members import encoders_of
 from ..potentials.store import compute_features
 from ..trust.principal import (
     FIXED,
+    SAME,
     UNDETERMINED,
     Principal,
     axis_spread,
@@ -27,12 +28,11 @@ from ..trust.principal import (
     gaps,
     principal,
     spread,
+    symmetry,
 )
 from .calibration import best_base, conformal
 from .ship import SHIPPED_SEED
 
-SAME = 1e-3
-"""Eigenvalues that differ by less than this share count as equal by symmetry."""
 _UNIT = {"0.68": 1.0, "0.9": 1.0, "gap": 1.0, "alike": 0.0, "angle": 1.0}
 
 
@@ -52,24 +52,41 @@ def fit(members: np.ndarray, unbounded: np.ndarray, truth: np.ndarray, wider: np
         spread; `gap`, the 68 % quantile of the errors of differences of eigenvalues that symmetry does not make equal; of axes that are told apart and not
         fixed by symmetry: `alike` in degrees, as `base`, and `angle`, the 68 % quantile of the angle to the true axis over `trust.principal.axis_spread`.
     """
-    true = decompose(truth)[0]
-    far = np.abs(decompose(members.mean(0))[0] - true)  # [B, 3]
+    values, axes = decompose(members.mean(0))
+    fixed, _ = symmetry(members, unbounded, axes)
+    true, true_axes = matched(truth, axes, fixed)
+    far = np.abs(values - true)  # [B, 3]
     found = {"base": best_base(lambda base: spread(unbounded, base), far)} | _UNIT
     said = principal(members, unbounded, found, wider)
     errors = np.abs(said.values - true) / said.std
     found |= {str(c): conformal(errors, c) for c in COVERAGES}
-    apart = (gaps(said.values) > SAME * said.values[:, 1:]) | (gaps(true) > SAME * true[:, 1:])  # [B, 2]
+    by_order = decompose(truth)[0]
+    apart = (gaps(said.values) > SAME * said.values[:, 1:]) | (gaps(by_order) > SAME * by_order[:, 1:])  # [B, 2]
     wrong = np.abs(gaps(said.values) - gaps(true)) / np.maximum(said.std[:, 1:], said.std[:, :-1])
     if apart.any():
         found["gap"] = conformal(wrong[apart], COVERAGES[0])
     said = principal(members, unbounded, found, wider)
     among = disagreement(unbounded)
-    free = (among >= FIXED) & (said.angle < UNDETERMINED)
+    free = (among >= FIXED) & ~fixed & (said.angle < UNDETERMINED)
     if free.any():
-        off, among = between(said.axes, decompose(truth)[1])[free], among[free]
+        off, among = between(said.axes, true_axes)[free], among[free]
         found["alike"] = best_base(lambda alike: axis_spread(among, alike), off, np.geomspace(0.5, 30, 41))
         found["angle"] = conformal(off / axis_spread(among, found["alike"]), COVERAGES[0])
     return found
+
+
+def matched(truth: np.ndarray, axes: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues [B, 3] and axes [B, 3, 3] of true tensors [B, 3, 3], each in the place of the told one [B, 3, 3] that it belongs to.
+
+    For axes that symmetry fixes, `fixed` [B, 3], it is the nearest; the others follow in order of size.
+    """
+    values, found = decompose(truth)
+    places = np.empty(values.shape, dtype=int)
+    for row, told, ours, marked in zip(places, axes, found, fixed, strict=True):
+        left = [0, 1, 2]
+        for k in (*np.flatnonzero(marked), *np.flatnonzero(~marked)):
+            row[k] = left.pop(int(np.argmin(between(ours[left], told[k]))) if marked[k] else 0)
+    return np.take_along_axis(values, places, -1), np.take_along_axis(found, places[..., None], -2)
 
 
 def scores(said: Principal, truth: np.ndarray, factors: Mapping[str, float]) -> dict[str, float | int]:
@@ -81,11 +98,11 @@ def scores(said: Principal, truth: np.ndarray, factors: Mapping[str, float]) -> 
         `n` crystals; `covered_68`, `covered_90`, shares of eigenvalues, and `half_width_68`, their median over the eigenvalue; `undetermined`, share of axes; of the others
         `fixed` (count) and `fixed_within_1` (share within a degree), `free` (count), `free_covered_68` and `free_angle`, the median angle told.
     """
-    true, axes = decompose(truth)
-    error, off = np.abs(said.values - true), between(said.axes, axes)
     clear = said.angle < UNDETERMINED
     free = clear & (said.angle >= factors["alike"] * factors["angle"])
     fixed = clear & ~free
+    true, axes = matched(truth, said.axes, fixed)
+    error, off = np.abs(said.values - true), between(said.axes, axes)
     return {
         "n": len(true), "covered_68": (error <= said.std).mean(), "covered_90": (error <= said.wide).mean(), "half_width_68": np.median(said.std / said.values),
         "undetermined": 1 - clear.mean(), "fixed": int(fixed.sum()), "fixed_within_1": (off[fixed] <= 1).mean() if fixed.any() else None,

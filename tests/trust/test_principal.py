@@ -11,8 +11,16 @@ from scipy.spatial.transform import Rotation
 from dtnet_core.crystals.record import TARGETS
 from dtnet_core.ensemble import load_ensemble
 from dtnet_core.training import principal as module
-from dtnet_core.training.principal import fit, scores
-from dtnet_core.trust.principal import UNDETERMINED, Principal, between, decompose, disagreement, principal
+from dtnet_core.training.principal import fit, matched, scores
+from dtnet_core.trust.principal import (
+    UNDETERMINED,
+    Principal,
+    between,
+    decompose,
+    disagreement,
+    principal,
+    symmetry,
+)
 
 from ..conftest import CRYSTALS, random_rotation, turn
 
@@ -49,6 +57,58 @@ def test_axes_of_eigenvalues_that_may_be_the_same_are_not_told():
     found = principal(np.stack([near, apart, alike])[None], np.stack([near, apart, alike])[None], FACTORS)
     undetermined = found.angle == UNDETERMINED
     assert undetermined.tolist() == [[True, True, False], [False] * 3, [True] * 3]  # 0.15 < 10 % of 2.15 in the first
+
+
+def uniaxial(across, along) -> np.ndarray:
+    """[M, 1, 3, 3]: networks' tensors of a crystal with the axis z; each takes another pair of orthogonal axes of the plane."""
+    return np.stack([made_up([a, a, c], 20 * m) for m, (a, c) in enumerate(zip(across, along, strict=True))])[:, None]
+
+
+ACROSS, ALONG = [32.5, 47.6, 47.2, 51.4, 42.2], [53.2, 58.3, 68.5, 52.2, 34.9]
+"""Of five networks; the last takes the eigenvalue along the axis for the lowest one, and eigenvalues may be the same in all."""
+
+
+@pytest.mark.parametrize("place", [0, 5])
+def test_the_axis_of_a_uniaxial_crystal_is_certain_and_its_plane_is_not(place):
+    """Whatever order networks have the eigenvalues in, and however the crystal lies."""
+    members = uniaxial(ACROSS, ALONG)
+    q = random_rotation(place) if place else np.eye(3)
+    found = principal(q @ members @ q.T, q @ members @ q.T, FACTORS)
+    assert found.angle.tolist() == [[UNDETERMINED, UNDETERMINED, 0]]
+    assert between(found.axes[0, 2], q @ [0, 0, 1]) < 1e-5
+    width = [2 * np.hypot(np.std(x, ddof=1), 0.1 * np.mean(x)) for x in (ACROSS, ALONG)]
+    np.testing.assert_allclose(found.std[0], [width[0], width[0], width[1]])
+    assert found.std[0, 0] == found.std[0, 1] and found.wide[0, 0] == found.wide[0, 1]
+    tilt = Rotation.from_euler("x", 5, degrees=True).as_matrix()
+    tilted = np.concatenate([members[:-1], tilt @ members[-1:] @ tilt.T])  # a disagreement before the link is one about the crystal
+    assert symmetry(members, tilted, np.eye(3)[None])[0].tolist() == [[True, False, False]]  # x is still common to all
+
+
+def test_equal_eigenvalues_have_one_width_and_free_axes_no_certainty():
+    cubic = np.stack([a * np.eye(3) for a in ACROSS])[:, None]
+    found = principal(cubic, cubic, FACTORS)
+    assert (found.angle == UNDETERMINED).all() and len(set(found.std[0])) == 1
+    noise = np.random.default_rng(3).normal(scale=1e-5, size=(5, 1, 3, 3))  # of float32
+    noisy = uniaxial(ACROSS, ALONG) + noise + np.swapaxes(noise, -1, -2)
+    found = principal(noisy, noisy, FACTORS)
+    assert found.angle.tolist() == [[UNDETERMINED, UNDETERMINED, 0]] and found.std[0, 0] == found.std[0, 1]
+    orthorhombic = np.stack([np.diag([a, a + 1, c]) for a, c in zip(ACROSS, ALONG, strict=True)])[:, None]
+    assert principal(orthorhombic, orthorhombic, FACTORS).angle.tolist() == [[0, 0, 0]]
+    monoclinic = np.stack([made_up([4, 8, 6.5], 3 * m) for m in range(5)])[:, None]  # 6.5, of the axis z, is in the middle
+    found = principal(monoclinic, monoclinic, FACTORS)
+    assert found.angle[0, 1] == 0 and (found.angle[0, [0, 2]] > 4).all() and symmetry(monoclinic, monoclinic, found.axes)[0].tolist() == [[False, True, False]]
+    assert not symmetry(monoclinic[:1], monoclinic[:1], found.axes)[0].any()  # one network agrees with itself about everything
+
+
+def test_truth_is_held_against_the_axis_that_is_told():
+    """Of a crystal whose axis z is told as that of the highest eigenvalue and truly is that of the lowest."""
+    fixed, truth = np.array([[False, False, True]]), np.diag([5.0, 4, 2])[None]
+    values, axes = matched(truth, np.eye(3)[None], fixed)
+    assert values.tolist() == [[4, 5, 2]] and between(axes[0], np.eye(3)[[1, 0, 2]]).max() < 1e-6
+    assert matched(truth, np.eye(3)[None], ~fixed | True)[0].tolist() == [[5, 4, 2]] and matched(truth, np.eye(3)[None], fixed & False)[0].tolist() == [[2, 4, 5]]
+    said = Principal(np.array([[4.0, 4, 6]]), np.eye(3)[None], np.full((1, 3), 0.5), np.full((1, 3), 2.0), np.array([[UNDETERMINED, UNDETERMINED, 0]]))
+    found = scores(said, truth, FACTORS)
+    assert (found["covered_68"], found["covered_90"], found["fixed"], found["fixed_within_1"]) == pytest.approx((1 / 3, 2 / 3, 1, 1))
 
 
 def test_refused_and_uncalibrated_tensors_have_no_widths():
@@ -161,7 +221,7 @@ def test_shipped_networks_tell_the_same_of_a_turned_crystal(tmp_path):
     assert (one.std > 0).all() and (one.wide > one.std).all()
     clear = (one.angle < UNDETERMINED) & (other.angle < UNDETERMINED)
     assert between(one.axes @ q.T, other.axes)[clear].max(initial=0) < 1
-    gap = np.diff(one.values[1])
-    plane = np.argsort(gap)[0]
-    assert (one.angle[1, plane : plane + 2] == UNDETERMINED).all()
+    plane = np.argsort(np.diff(one.values[1]))[0]
+    assert (one.angle[1, plane : plane + 2] == UNDETERMINED).all() and one.std[1, plane] == one.std[1, plane + 1]
+    assert one.angle[1, 2 - 2 * plane] == 0 and between(one.axes[1, 2 - 2 * plane], crystals[1].lattice.matrix[2] / crystals[1].lattice.c) < 0.1
     assert disagreement(np.stack([np.diag([1.0, 2, 3])] * 2)[:, None]).max() == 0 and decompose(np.eye(3))[0].tolist() == [1, 1, 1]
