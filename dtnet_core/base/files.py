@@ -88,6 +88,6 @@ def read_json(path: str | os.PathLike) -> Any:
         if isinstance(error, FileNotFoundError):
             raise
         raise DataFileError(
-            f"{path} is damaged ({type(error).__name__}: {error}); it has {path.stat().st_size} bytes: "
-            "copy or download it again"
+            f"damaged ({type(error).__name__}: {getattr(error, 'reason', error)}); it has {path.stat().st_size} bytes: "
+            "copy or download it again", path
         ) from error

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import sys
 import warnings
 import zlib
@@ -34,7 +35,7 @@ class ReadError(ValueError):
     record : str
         Block, row, frame or id in the file; empty for a file of one.
 
-    The message has all three, each once.
+    The message has all three, each once: a reason may begin with file, record or both.
     """
 
     def __init__(self, reason: str = "", file: str | os.PathLike = "", record: object = ""):
@@ -45,8 +46,11 @@ class ReadError(ValueError):
     record = property(lambda self: self.args[2])
 
     def __str__(self) -> str:
-        where = ", ".join(part for part in (self.file, self.record) if part and part not in self.reason)
-        return f"{where}: {self.reason}" if where else self.reason
+        reason = self.reason.removeprefix(f"{self.file}: ").removeprefix(f"{self.file}, ") if self.file else self.reason
+        if self.record and re.match(rf"{re.escape(self.record)}(?!\w)", reason):
+            return f"{self.file}, {reason}" if self.file else reason
+        where = ", ".join(filter(None, (self.file, self.record)))
+        return f"{where}: {reason}" if where else reason
 
     def at(self, file: str | os.PathLike, record: object = "") -> ReadError:
         """The same error with the file and the record that it lacks."""
@@ -66,7 +70,15 @@ def say(notes: Iterable[str], file: str | os.PathLike, record: object = "") -> N
     if notes := list(dict.fromkeys(notes)):
         where = ", ".join(part for part in (os.fspath(file), str(record)) if part)
         text = f"{where}: {'; '.join(notes)}" if where else "; ".join(notes)
-        warnings.warn_explicit(text, ReadWarning, "dtnet", 1, registry=_SAID)  # a place without source, so that one line is printed
+        warnings.warn_explicit(text, ReadWarning, "<dtnet>", 1, registry=_SAID)  # a place without source, so that one line is printed
+
+
+def without_place(message: str, *places: str) -> str:
+    """A message without the file, and the record in it, that it begins with where that is one of `places`, which are named already."""
+    for place in filter(None, places):
+        if found := re.match(rf"{re.escape(place)}(, (block|frame|line|record|row) [^:]{{0,200}})?: ", message):
+            return message[found.end() :]
+    return message
 
 
 def unpacked_name(path: str | os.PathLike) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import IStructure, SiteCollection, Structure
 
+from ..base.reading import without_place
 from .ase_source import from_atoms
 from .sources import read_structure
 from .structures import InvalidStructureError, structure_from_dict, validate_structure
@@ -82,7 +83,7 @@ def _structure(item, where: str, elements: Collection[str] | None, validate: boo
     except OSError:
         raise
     except InvalidStructureError as error:
-        raise InvalidStructureError(f"{where}: {error}") from error
+        raise InvalidStructureError(f"{where}: {without_place(str(error), str(item), str(item).rsplit('#', 1)[0]) if isinstance(item, str | Path) else error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:  # of the library that read it
         raise InvalidStructureError(f"{where}: no structure can be made of {_type(item)} ({type(error).__name__}: {error})") from error
     return validate_structure(found, elements, name=f"{where} ({found.formula})" if len(found) else where) if validate else found

@@ -28,7 +28,7 @@ def whole(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, DataFileError | MemoryError) or getattr(error, "errno", None):  # the system's errors have a number
             raise
-        raise DataFileError(f"{path} is damaged ({type(error).__name__}: {error}): copy or download it again", path) from error
+        raise DataFileError(f"damaged ({type(error).__name__}: {error}): copy or download it again", path) from error
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def json_items(path: Path) -> Iterator[tuple[object, object]]:
                     yield name, _placed(item, path, count - 1)
             except json.JSONDecodeError as error:
                 where = f"element {count + 1}, of which {len(text.text) - text.place} characters were read, at character {text.done + error.pos} of the file"
-                raise DataFileError(f"{path} is damaged or no list of records or structures, nor an object of them by id ({error.msg}: {where}): "
+                raise DataFileError(f"damaged, or no list of records or structures, nor an object of them by id ({error.msg}: {where}): "
                                     "copy or download it again", path) from error  # fmt: skip
 
 
@@ -221,6 +221,6 @@ def json_lines(path: Path) -> Iterator[tuple[object, object]]:
                     raise ValueError(f"longer than {_LONGEST} bytes")
                 item = json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield f"line-{number}", DataFileError(f"{path}, line {number} is broken: {error}", path, f"line {number}")
+                yield f"line-{number}", DataFileError(f"broken: {error}", path, f"line {number}")
             else:
                 yield name_of(item), Row(item, str(path), f"line {number}") if isinstance(item, Mapping) else _placed(item, path, number)

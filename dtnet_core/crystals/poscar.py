@@ -34,15 +34,17 @@ def _read(lines: list[str]) -> Structure:
     lattice = np.array([_vector(lines[i], i + 1) for i in (2, 3, 4)])  # rows in angstrom before scaling
     factors = _factors(scale, lattice)
     names, counts, at = _species(lines)
+    counted = at
     if lines[at].strip()[:1] in ("S", "s"):
         at += 1
     kind = lines[at].strip()[:1]
     if not kind or kind not in "CcKkDdFf":
         raise ValueError(f"line {at + 1} is {lines[at][:80]!r}, expected Direct or Cartesian")
     total = sum(counts)
-    if total > len(lines) - at - 1:
-        raise ValueError(f"{total} atoms by line {at}, but {len(lines) - at - 1} lines follow")
     rows = lines[at + 1 : at + 1 + total]
+    there = next((i for i, row in enumerate(rows) if not row.strip()), len(rows))  # a blank line ends the positions
+    if there < total:
+        raise ValueError(f"{total} atoms announced in line {counted}, {there} positions")
     positions = np.array([_vector(row, at + 2 + i) for i, row in enumerate(rows)]).reshape(-1, 3)
     after = lines[at + 1 + total : at + 2 + total]
     if after and re.match(r"\s*[-+]?[\d.]+\s+[-+]?[\d.]+\s+[-+]?[\d.]+", after[0]):

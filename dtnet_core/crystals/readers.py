@@ -100,7 +100,7 @@ def read_file(path: Path) -> Iterator[tuple[object, object]]:
     """
     reader = reader_of(path)
     if not path.stat().st_size:
-        raise DataFileError(f"{path} is damaged: the file is empty; export it again", path)
+        raise DataFileError("the file is empty; export it again", path)
     count = 0
     for count, (name, content) in enumerate(reader(path), 1):  # noqa: B007
         yield name, content
@@ -159,11 +159,18 @@ def one_of(path: Path, wanted: str = "") -> object:
         names.append(name)
         if not wanted and len(names) > 20:
             break
-    if wanted and not (len(names) == 1 and isinstance(first, Block) and re.match(rf"\s*data_{re.escape(wanted)}\s", first.text)):
-        raise DataFileError(f"no crystal called {wanted!r}; it has {', '.join(names[:20])}", path)
+    if wanted and not (len(names) == 1 and wanted == _own_name(first)):
+        has = [_own_name(first)] if len(names) == 1 and _own_name(first) else names[:20]
+        raise DataFileError(f"no crystal called {wanted!r}; it has {', '.join(map(repr, has))}", path)
     if len(names) > 1:
         raise DataFileError(f"several crystals ({', '.join(names[:20])}{', ...' if len(names) > 20 else ''}); name one: {os.fspath(path)}#{names[0]}", path)
     return first
+
+
+def _own_name(content: object) -> str:
+    """What a CIF's only block is called in the file; "" for other content."""
+    found = re.match(r"\s*data_(\S*)", content.text, re.I) if isinstance(content, Block) else None
+    return found[1] if found else ""
 
 
 def located(error: Exception, file: str, record: str = "") -> Exception:

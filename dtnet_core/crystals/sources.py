@@ -78,7 +78,7 @@ def _folder(folder: Path) -> Iterator[tuple[object, object]]:
     for p in found:
         name = p.relative_to(folder).as_posix()
         if _dangling(p):
-            yield name, DataFileError(f"{p}: a link to {p.readlink()}, which is not there", p)
+            yield name, DataFileError(f"a link to {p.readlink()}, which is not there", p)
         else:
             yield from _file_in_folder(p, name)
 
@@ -153,6 +153,8 @@ def _read(path: str | os.PathLike) -> Structure:
     path, wanted = Path(path), ""
     if not path.exists() and "#" in path.name:
         path, wanted = path.with_name(path.name.rsplit("#", 1)[0]), path.name.rsplit("#", 1)[1]
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not one crystal: name a file in it, or give the folder to `dtnet predict`, or to `crystals.sources.read_records` in Python")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     content = one_of(path, wanted)
@@ -179,6 +181,7 @@ def read_structure(path: str | os.PathLike, validate: bool = True, **options) ->
     Raises
     ------
     FileNotFoundError
+    IsADirectoryError
     InvalidStructureError
         For an unknown, empty or broken file, one of several crystals, and for what `validate_structure` refuses.
     """

@@ -40,7 +40,7 @@ def ase_rows(path: Path) -> Iterator[tuple[object, object]]:
                     atoms = Atoms(row.numbers, row.positions, cell=row.cell, pbc=row.pbc)
                     content = Row({**plain_values(row.data), **plain_values(row.key_value_pairs), "structure": atoms}, str(path), f"row {row.id}")
                 except (KeyError, TypeError, ValueError) as error:
-                    content = DataFileError(f"{path}, row {row.id} is broken ({type(error).__name__}: {error})", path, f"row {row.id}")
+                    content = DataFileError(f"broken ({type(error).__name__}: {error})", path, f"row {row.id}")
                 yield row.get("mp_id") or row.get("name") or f"row-{row.id}", content
             last = rows[-1].id
 
@@ -54,7 +54,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[object, object]]:
         names = file.schema_arrow.names
         column = next((name for name in HOLDERS if name in names), None)
         if column is None and not {"lattice_mat", "lattice"} & set(names):
-            raise DataFileError(f"{path} has the columns {names}, but none called {', '.join(HOLDERS[:5])}", path)
+            raise DataFileError(f"the columns are {names}, none called {', '.join(HOLDERS[:5])}", path)
         columns = [f.name for f in file.schema_arrow if column is None or f.name == column or not is_nested(f.type)]
         count = 0
         for batch in file.iter_batches(_ROWS, columns=columns):
@@ -75,7 +75,7 @@ def csv_rows(path: Path) -> Iterator[tuple[object, object]]:
             mark = max(",;\t", key=head.count)
             names = [name.strip() for name in next(csv.reader([head.rstrip("\r\n")], delimiter=mark))]
             if not set(names) & set(HOLDERS):
-                raise DataFileError(f"{path} has the columns {names[:20]}, but none called {', '.join(HOLDERS[:5])}", path)
+                raise DataFileError(f"the columns are {names[:20]}, none called {', '.join(HOLDERS[:5])}", path)
             for count, fields in enumerate(csv.reader(file, delimiter=mark)):
                 if not fields:
                     continue

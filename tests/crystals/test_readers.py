@@ -7,6 +7,8 @@ import gzip
 import json
 import lzma
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from dtnet_core.base.reading import DataFileError, ReadError, ReadWarning
+from dtnet_core.crystals.given import as_structures
 from dtnet_core.crystals.readers import from_text
 from dtnet_core.crystals.sources import entries, read_records, read_structure, to_structure
 from dtnet_core.crystals.structures import InvalidStructureError, structure_to_dict
@@ -124,7 +127,7 @@ def test_a_bad_record_is_listed_and_the_rest_goes_on(tmp_path):
         assert found[name].startswith(f"{tmp_path / 'x.json'}, record {position}: ") and word in found[name]
     (tmp_path / "lines.ndjson").write_text("\ufeff" + json.dumps({"id": "a", "structure": DICTS["salt"]}) + "\nbroken\n\n" + json.dumps({"id": "b"}))
     found = formulas(tmp_path / "lines.ndjson")
-    assert found["a"] == "Na4Cl4" and "line 2 is broken" in found["line-2"] and "line 4: no structure" in found["b"]
+    assert found["a"] == "Na4Cl4" and "line 2: broken" in found["line-2"] and "line 4: no structure" in found["b"]
 
 
 def test_tables(tmp_path):
@@ -193,7 +196,7 @@ def test_poscar_as_vasp_has_it(tmp_path, change):
 
 @pytest.mark.parametrize("change, reason", [
     (lambda t: t.replace("Na Cl\n", ""), "elements are unknown"), (lambda t: t.replace("salt", "Na Cl O").replace("Na Cl\n4 4", "4 4"), "elements are unknown"),
-    (lambda t: t.replace("0.5 0.5 0\n", "0,5 0,5 0\n"), "line 10 is '0,5 0,5 0'"), (lambda t: t.replace("4 4", "4 3"), "line 16 has one more position"), (lambda t: t.replace("4 4", "4 9"), "13 atoms"),
+    (lambda t: t.replace("0.5 0.5 0\n", "0,5 0,5 0\n"), "line 10 is '0,5 0,5 0'"), (lambda t: t.replace("4 4", "4 3"), "line 16 has one more position"), (lambda t: t.replace("4 4", "4 9"), r"POSCAR: not a readable POSCAR: 13 atoms announced in line 7, 8 positions$"), (lambda t: t.replace("4 4", "4 5") + "\n\n0 0 0\n", "9 atoms announced in line 7, 8 positions$"),
     (lambda t: t.replace("4 4", "4"), "do not fit"), (lambda t: t.replace("Na Cl", "Na Xx"), "'Xx' in line 6"), (lambda t: t.replace("1.0\n", "1.0 1.0\n"), "2 scale factors"),
     (lambda t: t.replace("1.0\n", "0\n"), "scale factor is 0"), (lambda t: t.replace("0 0 0\n", "0 0 0 Cl\n"), "atom 1 is Na by line 6 and Cl"), (lambda t: t.replace("5.64 0 0", "nan 0 0"), "line 3"),
     (lambda t: t[:60], "POSCAR"), (lambda t: "", "empty"), (lambda t: t.replace("0 0 0.5\n", "0 0 0.01\n"), "apart"),
@@ -230,7 +233,7 @@ def test_several_blocks(tmp_path):
     assert read_structure(f"{tmp_path / 'two.cif'}#ZrO2").formula == "Zr4 O8" == to_structure(f"{tmp_path / 'two.cif'}#ZrO2").formula
     with pytest.raises(InvalidStructureError, match=r"several crystals \(first, ZrO2\); name one: .*two\.cif#first"):
         read_structure(tmp_path / "two.cif")
-    with pytest.raises(InvalidStructureError, match="no crystal called 'third'; it has first, ZrO2"):
+    with pytest.raises(InvalidStructureError, match="no crystal called 'third'; it has 'first', 'ZrO2'"):
         read_structure(f"{tmp_path / 'two.cif'}#third")
 
 
@@ -256,6 +259,7 @@ def test_one_error_with_file_record_and_reason(tmp_path):
     [(_, error)] = entries(tmp_path / "x.json")
     assert isinstance(error, ReadError) and isinstance(error, ValueError) and issubclass(InvalidStructureError, ReadError) and issubclass(DataFileError, ReadError)
     assert (error.file, error.record) == (str(tmp_path / "x.json"), "record 0") and "found null" in error.reason
+    assert str(error) == f"{tmp_path / 'x.json'}, record 0: {error.reason}"
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.file) == (type(error), str(error), error.file)
     for wrong in (3, object(), {"a": 1}, "", "neither\nthis", Atoms("H")):
@@ -299,3 +303,45 @@ def test_mutated_files_are_read_or_refused(tmp_path):
         except ReadError:
             refused += 1
     assert 50 < refused < 400
+
+
+@pytest.mark.parametrize(("reason", "file", "record", "said"), [
+    ("not a readable POSCAR: line 5", "POSCAR", "", "POSCAR: not a readable POSCAR: line 5"), ("line 12 of it", "a", "line 1", "a, line 1: line 12 of it"),
+    ("a.cif: no sites", "a.cif", "", "a.cif: no sites"), ("a.json, record 0: no sites", "a.json", "record 0", "a.json, record 0: no sites"), ("a.json: no sites", "a.json", "record 0", "a.json, record 0: no sites"),
+    ("record 0 (mp-1): no sites", "a.json", "record 0", "a.json, record 0 (mp-1): no sites"), ("record 0: no sites", "", "record 0", "record 0: no sites"), ("no sites", "", "", "no sites"),
+])  # fmt: skip
+def test_a_message_names_file_and_record_once(reason, file, record, said):
+    """Also where a file is called like a word of the reason."""
+    assert str(ReadError(reason, file, record)) == said == str(ReadError(reason).at(file, record))
+
+
+def test_messages_of_single_files_name_what_is_there(tmp_path, monkeypatch):
+    """By a path as people give it: relative, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    files = {"POSCAR": POSCAR.replace("0 0 5.64", "broken"), "empty.cif": "", "one.cif": CIFS["oxide"], "cut.json": "[1, 2", "cut.jsonl": "{\n", "columns.csv": "id,n\na,1\n", "mixed/a.cif": CIFS["oxide"]}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+
+    def said(name: str) -> str:
+        with pytest.raises((ReadError, OSError)) as error:
+            read_structure(name)
+        return str(error.value)
+
+    assert said("POSCAR").startswith("POSCAR: not a readable POSCAR: line 5 is 'broken'")
+    assert said("empty.cif") == "empty.cif: the file is empty; export it again"
+    assert said("one.cif#Foo") == "one.cif: no crystal called 'Foo'; it has 'ZrO2'" and read_structure("one.cif#ZrO2").formula == "Zr4 O8"
+    assert said("mixed").startswith("mixed is a folder") and "read_records" in said("mixed") and said("absent.cif") == "absent.cif: no such file"
+    for name in ("cut.json", "cut.jsonl", "columns.csv"):
+        assert said(name).startswith((f"{name}: ", f"{name}, line 1: ")) and said(name).count(name) == 1
+    with pytest.raises(InvalidStructureError) as error:
+        as_structures(["one.cif", "empty.cif"])
+    assert str(error.value) == "crystal 1 (empty.cif): the file is empty; export it again"
+
+
+def test_a_note_of_a_reader_is_one_line(tmp_path):
+    """Python looks for the source of a warning on its path, where a file may be called like the kit."""
+    (tmp_path / "dtnet").write_text("a stray line\n")
+    code = "from dtnet_core.base.reading import say; say(['2 files passed over'], 'mixed')"
+    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"], capture_output=True, text=True, check=True)
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("ReadWarning: mixed: 2 files passed over\n")

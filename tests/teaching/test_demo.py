@@ -33,7 +33,7 @@ def nothing_is_kept(tmp_path, monkeypatch):
     ("big.cif", b"#" * 1_100_000, "1.1 MB"), ("a.cif.gz", POSCAR, "compressed"), ("a.cif", gzip.compress(POSCAR), "compressed"),
     ("a.db", POSCAR, "unknown kind"), ("a.traj", POSCAR, "unknown kind"), ("a.py", b"raise SystemExit", "unknown kind"), ("", POSCAR, "unknown kind"),
     ("empty.cif", b"", "empty"), ("bad.cif", BROKEN, "_cell_length_b"), ("../../etc/bad.cif", BROKEN, "^bad.cif: _cell"), ("a<b>.cif", BROKEN, "^a_b_.cif"),
-    ("C:\\x\\bad.cif", BROKEN, "^bad.cif"), ("POSCAR", LARGE, "256 atoms in the cell"), ("a.json", b"[1, 2", "a.json is damaged"), ("a.cif", bytes(range(256)) * 9, "a.cif"),
+    ("C:\\x\\bad.cif", BROKEN, "^bad.cif"), ("POSCAR", LARGE, "256 atoms in the cell"), ("a.json", b"[1, 2", "a.json: damaged"), ("a.cif", bytes(range(256)) * 9, "a.cif"),
 ])  # fmt: skip
 def test_refusals_are_one_line_that_names_the_file(name, content, reason, tmp_path):
     with pytest.raises(ReadError, match=reason) as caught:
