@@ -113,6 +113,20 @@ def finished_runs(path: str | os.PathLike | None, resume: bool = True) -> dict[t
     return {tuple(r.get(k) for k in IDENTITY): r for r in load_results(path)} if path is not None and resume else {}
 
 
+def from_file(run: Mapping, before: Mapping[tuple, Mapping], path: str | os.PathLike) -> str:
+    """Words behind the score of a run that was taken from a results file; "" for one that was trained now.
+
+    Parameters
+    ----------
+    run : mapping
+    before : mapping
+        `finished_runs` of the file, read before.
+    path : path
+    """
+    taken = before.get(tuple(run.get(k) for k in IDENTITY)) == run
+    return f" (not trained now: taken from {path})" if taken else ""
+
+
 def provenance() -> dict[str, str]:
     """Where a number comes from: code, hardware and versions, without names of machines or people.
 

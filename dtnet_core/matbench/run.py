@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import io
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -89,11 +90,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Held:
-    """Predictions [v] and [t] of one learner, fold and seed, for its inner validation rows and the fold's test rows."""
+    """Predictions [v] and [t] of one learner, fold and seed, for its inner validation rows and the fold's test rows; `before`: made by an earlier run."""
 
     validation: np.ndarray
     test: np.ndarray
     wall_s: float
+    before: bool = False
 
 
 def inner_split(train: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +148,7 @@ def _digest(learner: Learner, *facts) -> str:
 def _read_held(path: Path, n_validation: int, n_test: int) -> Held | None:
     try:
         with np.load(path) as file:
-            held = Held(file["validation"], file["test"], float(file["wall_s"]))
+            held = Held(file["validation"], file["test"], float(file["wall_s"]), before=True)
     except FileNotFoundError:
         return None
     except Exception as error:  # a broken zip raises many kinds
@@ -193,6 +195,8 @@ def run(task: Task, settings: Settings | None = None, seeds: Sequence[int] = (0,
     for f, s, name in tqdm(work, unit="model", desc=f"matbench {task.source}", disable=not progress):
         reads = read_by(settings.learners[name], settings.features)
         held[f, s, name] = predict_fold(task, partial(inputs, reads), reads, settings.learners[name], f, s, cache_dir, progress=False)
+    if progress and (earlier := sum(h.before for h in held.values())):
+        tqdm.write(f"{earlier} of {len(held)} models not trained now: their predictions are from {Path(cache_dir or default_cache_dir()) / 'matbench'}", file=sys.stderr)
     names, ids = list(settings.learners), [row.mbid for row in task.covered]
     frames, mixtures, single = [], {}, []
     for f in folds:

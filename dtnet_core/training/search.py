@@ -113,6 +113,7 @@ def run_roads(names: Sequence[str], results: str | Path) -> None:
     task = None
     for name in names:
         if any(r["road"] == name for r in load_results(results)):
+            print(f"{name} not measured now: {results} has it", flush=True)
             continue
         recipe = changed(PLAIN, **ROADS[name])
         if set(recipe.features.split("+")) <= set(ALL.split("+")):

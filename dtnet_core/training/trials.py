@@ -383,7 +383,10 @@ def run(names: Sequence[str], results: str | Path) -> None:
     run_roads([name for name in names if name in ROADS], results)
     recipe = changed(PLAIN, members=SEARCHED.members)
     for name in names:
-        if name in ROADS or any(r["road"] == name for r in load_results(results)):
+        if name in ROADS:
+            continue
+        if any(r["road"] == name for r in load_results(results)):
+            print(f"{name} not measured now: {results} has it", flush=True)
             continue
         started, scores = time.monotonic(), {t: [] for t in (*PARTS, "total")}
         for seed in SEEDS:

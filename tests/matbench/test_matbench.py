@@ -180,7 +180,7 @@ def test_mixture_weights_are_convex_and_of_least_error():
     assert convex_weights(learners[:1], truth).tolist() == [1.0]
 
 
-def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_path, monkeypatch):
+def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_path, monkeypatch, capsys):
     seen = []
     plain = Network.predict
 
@@ -198,8 +198,9 @@ def test_run_goes_on_is_repeatable_and_never_sees_a_test_label(task, cache, tmp_
         assert set(train) | set(validation) == set(train_rows) and not set(train) & set(validation)
     assert (predictions.prediction > 1).all() and len(summary["mae_by_seed"]) == 2 and set(summary["learners"]) == set(TINY)
     first = next((cache / "matbench").glob("*fold3-seed1*"))
-    again, _ = run(task, settings, [0, 1], folds, cache, progress=False)  # nothing is left to do
-    assert len(seen) == 4 and again.equals(predictions)
+    capsys.readouterr()
+    again, _ = run(task, settings, [0, 1], folds, cache, progress=True)  # nothing is left to do, and that is said
+    assert len(seen) == 4 and again.equals(predictions) and f"16 of 16 models not trained now: their predictions are from {cache / 'matbench'}" in capsys.readouterr().err
     for path in (cache / "matbench").glob("*fold3-seed1*"):
         path.unlink()
     again, _ = run(task, settings, [0, 1], folds, cache, progress=False)  # one fold and seed are: the same comes out

@@ -54,6 +54,7 @@ def run(
 ) -> None:
     """Train and test; finished runs are skipped, killed ones go on."""
     from ...base.paths import RESULTS
+    from ...base.results import finished_runs, from_file
     from ...baselines import experiment as chapter
     from ...baselines.plan import plan
     from ...training.scratch.experiment import stored_runs
@@ -63,6 +64,7 @@ def run(
     for seed, share, what, name in itertools.product(seeds or range(5), fraction or [1.0], target or ["total"], model or chapter.MODELS):
         planned = plan(name, what, share, profile, split, hours, max_epochs, learning_rate, weight_decay, batch_size, patience)
         file = results or RESULTS / ("learning_curves.json" if share < 1 else "tensors.json")
+        before = finished_runs(file, not again)
         if stored_runs(planned, [seed], file, not again) == [None]:
             shared = shared or chapter.Shared(profile)
         try:
@@ -70,7 +72,7 @@ def run(
         except FloatingPointError as error:  # the others have nothing to do with it
             diverged.append(f"{planned.command(seed)}: {error}")
             continue
-        print(f"{name:12s} {what:10s} {found['split']:12s} seed {seed}: MAE_ten {found['mae_ten']:.3f} ({found['budget']['ended_by']})", flush=True)
+        print(f"{name:12s} {what:10s} {found['split']:12s} seed {seed}: MAE_ten {found['mae_ten']:.3f} ({found['budget']['ended_by']}){from_file(found, before, file)}", flush=True)
     if diverged:
         typer.echo("\n".join(["not finished:", *diverged]), err=True)
         raise typer.Exit(1)
@@ -91,6 +93,9 @@ def price(
     file = results or chapter.FILE
     known = {(r["model"], r["profile"]) for r in load_results(file)}
     models = [m for m in model or chapter.NETWORKS if again or (m, profile) not in known]
+    for name in model or chapter.NETWORKS:
+        if name not in models:
+            print(f"{name:12s} not measured now: {file} has it", flush=True)
     if len(models) > 1:  # the peak of memory belongs to a process
         words = ["--profile", profile, "--epochs", str(epochs), "--results", str(file), "--again"]
         for name in models:
@@ -121,6 +126,7 @@ def search(
     for name in model or chapter.NETWORKS:
         wanted = {"model": name, "target": target, "profile": profile, "train": plain(asdict(train))}
         if any(len(r["trials"]) == trials and wanted.items() <= r.items() for r in load_results(file)):
+            print(f"{name:12s} not searched now: {file} has it", flush=True)
             continue
         shared = shared or chapter.Shared(profile)
         record = chapter.search(chapter.BaselineExperiment(name, target, profile, train=train), trials, shared)

@@ -59,6 +59,7 @@ def experiment(
     again: Again = False,
 ) -> None:
     """Train readouts on the features of frozen potentials: the paper's DTNet and DTNet-simple."""
+    from ...base.results import finished_runs, from_file
     from ...training import experiment as chapter
 
     use_threads(threads)
@@ -69,8 +70,10 @@ def experiment(
         if max_epochs is None:
             train = replace(given, max_epochs=round(given.max_epochs / share), patience=round(given.patience / share))
         planned = chapter.Experiment(what, one, model, split, profile, train=train, fraction=share, options=options)
-        for run in chapter.run_experiment(planned, _five(seeds), results or chapter.default_results(planned), resume=not again):
-            print(f"{what:10s} {model} {one} {run['split']} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}", flush=True)
+        file = results or chapter.default_results(planned)
+        before = finished_runs(file, not again)
+        for run in chapter.run_experiment(planned, _five(seeds), file, resume=not again):
+            print(f"{what:10s} {model} {one} {run['split']} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}{from_file(run, before, file)}", flush=True)
 
 
 @app.command(cls=Command)
@@ -83,11 +86,13 @@ def joint(
     again: Again = False,
 ) -> None:
     """Train the ensembles that ship: electronic and ionic tensor together, on every kind of open label."""
+    from ...base.results import finished_runs, from_file
     from ...training import joint as chapter
 
+    before = finished_runs(results, not again)
     for name in recipe or ["default"]:
         for run in chapter.run_joint(name, _five(seeds), split, profile, results, resume=not again):
-            print(f"{name:8s} {run['target']:10s} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}", flush=True)
+            print(f"{name:8s} {run['target']:10s} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f}{from_file(run, before, results)}", flush=True)
 
 
 @app.command(cls=Command)
@@ -111,18 +116,20 @@ def scratch(
 ) -> None:
     """Train encoder and readout together from random weights: what pretraining is worth."""
     from ...base.paths import default_cache_dir
+    from ...base.results import finished_runs, from_file
     from ...data.loading import load_clean
     from ...training.scratch import experiment as chapter
 
     use_threads(threads)
     given = _given(learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, max_epochs=max_epochs, patience=patience)
+    before = finished_runs(results, not again)
     records, checksum = load_clean(profile)
     graphs = chapter.build_graphs([r.structure for r in records], cache_dir=default_cache_dir())
     for what, layer in itertools.product(target or ["total"], layers or [1, 2, 3, 4, 5]):
         planned = chapter.ScratchExperiment(what, encoder, layer, model, profile, replace(chapter.TRAIN, **given), max_hours)
         for run in chapter.run_scratch(planned, seeds or [0], records, graphs, checksum, results, resume=not again, device=device):
             ended = f"after {run['epochs']} epochs ({run['budget']['ended_by']})"
-            print(f"{what:10s} {model} {run['encoder']}:{layer} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f} {ended}", flush=True)
+            print(f"{what:10s} {model} {run['encoder']}:{layer} seed {run['seed']}: MAE_ten {run['mae_ten']:.3f} {ended}{from_file(run, before, results)}", flush=True)
 
 
 @app.command(cls=Command)
@@ -190,6 +197,7 @@ def physics(
     recipe: Annotated[str, typer.Option(metavar="best|best-wide", callback=among("training.recipes", "RECIPES"), help="whose networks; best-wide ship")] = "best",
 ) -> None:
     """Mend the ionic tensors of a recipe's networks by the crystals' modes, and test it."""
+    from ...base.results import finished_runs, from_file
     from ...training import physics as chapter
 
     use_threads(1)
@@ -199,8 +207,10 @@ def physics(
         for row in compare_settings(_five(seeds))["rows"]:
             print(f"seed {row['seed']}: share {row['share']}, shape of the {row['shape']}: MAE_ten {row['mae_ten']:.3f}", flush=True)
         return
-    for run in chapter.run_physics(_five(seeds), split, results or chapter.default_results(recipe), ship, name=recipe):
-        print(f"{run['target']:6s} seed {run['seed']}: MAE_ten {run['without']['mae_ten']:.3f} without modes, {run['mae_ten']:.3f} with", flush=True)
+    file = results or chapter.default_results(recipe)
+    before = finished_runs(file, not ship)
+    for run in chapter.run_physics(_five(seeds), split, file, ship, name=recipe):
+        print(f"{run['target']:6s} seed {run['seed']}: MAE_ten {run['without']['mae_ten']:.3f} without modes, {run['mae_ten']:.3f} with{from_file(run, before, file)}", flush=True)
 
 
 @app.command(cls=Command)
