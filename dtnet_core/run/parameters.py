@@ -11,12 +11,14 @@ import difflib
 import gzip
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 from ..base.paths import DATA, ROOT, WEIGHTS
 from ..base.profiles import FILES, resolve_data_dir
-from ..base.reading import show_refusals_in_one_line
+from ..base.reading import ReadError, show_refusals_in_one_line, without_place
+from ..potentials.packages import find_encoder
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "profile": tuple(FILES),
@@ -33,6 +35,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
                 "nequix-oam-1-pft", "tensornet-matpes-pbe", "tensornet-matpes-r2scan"),
 }  # fmt: skip
 """Values of the parameters that are names. The modules that know them take seconds to import; a test compares both."""
+_INJECTED = "# Parameters\n"
+"""First line of the cell with the values that papermill was given."""
 LAYERS = 5
 """Deepest layer of any encoder."""
 
@@ -55,6 +59,7 @@ def check_parameters(parameters: MutableMapping[str, object]) -> None:
         For the first value that cannot be used. A notebook shows it in one line, without a traceback.
     """
     show_refusals_in_one_line(ParameterError)
+    _names_are_known(parameters)
     for name in [name for name in _RULES if name in parameters]:
         try:
             parameters[name] = _RULES[name](parameters[name])
@@ -62,6 +67,32 @@ def check_parameters(parameters: MutableMapping[str, object]) -> None:
             raise ParameterError(f"{name} is {parameters[name]!r}: {error}") from None
     for check in _TOGETHER:
         check(parameters)
+
+
+def _names_are_known(parameters: Mapping) -> None:
+    """Names that papermill was given are names of the notebook's cell of parameters.
+
+    A running notebook sees no cells, but IPython keeps the source of those that it ran: papermill's begins with ``# Parameters`` and stands
+    right behind the notebook's own.
+    """
+    ran = [source for source in parameters.get("In", ()) if isinstance(source, str)]
+    given = next((k for k, source in enumerate(ran) if any(ran[:k]) and source.startswith(_INJECTED)), None)
+    if given is None:
+        return
+    known = [name for source in ran[:given] for name in _assigned(source)]
+    for name in _assigned(ran[given]):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            raise ParameterError(f"{name} is no parameter of this notebook{f' (did you mean {close[0]}?)' if close else ''}; it has {', '.join(known)}")
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that the top level of a cell assigns values to."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # of IPython's own language
+        return []
+    return [target.id for line in body if isinstance(line, ast.Assign) for target in line.targets if isinstance(target, ast.Name)]
 
 
 def _choice(name: str) -> Callable:
@@ -117,7 +148,50 @@ def _features(value):
             ends = re.fullmatch(r"(\d+)(?:-(\d+))?", item.strip())
             if ends is None or not int(ends[1]) <= int(ends[2] or ends[1]) <= LAYERS:
                 raise ValueError(f"{item!r} is no layer of {name}; layers are 0 to {LAYERS}, written for instance {example}")
+        _is_here(name)
     return value
+
+
+def _encoder(value):
+    """An encoder whose weights are here."""
+    _choice("encoder")(value)
+    _is_here(value)
+    return value
+
+
+def _variant(value):
+    """A variant whose encoders' weights are here."""
+    _choice("variant")(value)
+    about = json.loads((WEIGHTS / value / "calibration.json").read_text(encoding="utf-8"))
+    networks = about.get("members") or json.loads((WEIGHTS / about["networks"] / "calibration.json").read_text(encoding="utf-8"))["members"]
+    for name in dict.fromkeys(part.split(":")[0] for features in networks for part in features.split("+")):
+        _is_here(name)
+    return value
+
+
+def _is_here(encoder: str) -> None:
+    try:
+        find_encoder(encoder)
+    except (FileNotFoundError, ImportError) as error:
+        raise ValueError(f"{encoder} is not installed: {error}") from None
+
+
+def _crystal_file(value):
+    """A path of a file that the readers take for one crystal, or None."""
+    path = _file(value)
+    if path is None:
+        return path
+    from ..crystals.sources import (
+        read_structure,  # here, as it takes a second to import, and only who names a file waits for it
+    )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the file is used
+        try:
+            read_structure(path)
+        except (ReadError, OSError) as error:
+            raise ValueError(without_place(str(error), path)) from None
+    return path
 
 
 def _file(value):
@@ -126,6 +200,8 @@ def _file(value):
         return value
     if not isinstance(value, str | Path) or not str(value).strip():
         raise ValueError("give the path of a file, or None")
+    if Path(value).expanduser().is_dir():
+        raise ValueError("it is a folder; give the path of one file, or None")
     if not Path(value).expanduser().is_file():
         raise ValueError(f"there is no such file in {Path.cwd()}; give the whole path, or None")
     return str(Path(value).expanduser())
@@ -166,6 +242,8 @@ def _budget(value):
 
 _RULES: Mapping[str, Callable] = {
     **{name: _choice(name) for name in CHOICES},
+    "encoder": _encoder,
+    "variant": _variant,
     "features": _features,
     "layers": _numbers(LAYERS),
     "seeds": _numbers(),
@@ -176,8 +254,8 @@ _RULES: Mapping[str, Callable] = {
     "low": _number(float("-inf")),
     "high": _number(float("-inf")),
     "max_violation": _number(0, 1, above=True),
-    "cif": _file,
-    "structure_file": _file,
+    "cif": _crystal_file,
+    "structure_file": _crystal_file,
     "figures_dir": _folder,
     "run_folder": _folder,
     "pool": _pool,

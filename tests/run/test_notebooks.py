@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from bs4 import BeautifulSoup
 from nbclient import NotebookClient
@@ -116,6 +117,16 @@ def test_a_wrong_parameter_ends_a_notebook_in_one_line(stem, wrong, said):
         NotebookClient(book, kernel_name="python3").execute()
     (output,) = [o for o in check.outputs if o["output_type"] == "error"]
     assert len(output["traceback"]) == 1 and output["traceback"][0].startswith(f"ParameterError: {said}") and "\n" not in output["traceback"][0]
+
+
+def test_an_unknown_name_ends_a_run_of_papermill(tmp_path):
+    """Of which papermill itself only warns."""
+    book = nbformat.read(next(p for p in NOTEBOOKS if p.stem == "00_quickstart"), 4)
+    book.cells = [c for c in book.cells if c.cell_type == "code"][:2]
+    nbformat.write(book, tmp_path / "n.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError, match=r"sedes is no parameter of this notebook \(did you mean seeds\?\)"):
+        papermill.execute_notebook(str(tmp_path / "n.ipynb"), str(tmp_path / "ran.ipynb"), {"sedes": [0]}, kernel_name="python3", progress_bar=False)
+    papermill.execute_notebook(str(tmp_path / "n.ipynb"), str(tmp_path / "ran.ipynb"), {"seeds": [0]}, kernel_name="python3", progress_bar=False)
 
 
 def test_a_refreshed_notebook_keeps_still_outputs_only(tmp_path):

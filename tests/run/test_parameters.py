@@ -4,11 +4,13 @@ import ast
 import json
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from dtnet_core.potentials import packages
 from dtnet_core.run.parameters import _RULES, CHOICES, ParameterError, check_parameters
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
@@ -37,12 +39,57 @@ def test_every_parameter_of_a_notebook_has_a_rule_and_a_good_default(path):
     ({"seeds": []}, "list"), ({"layers": [6]}, "to 5"), ({"features": "mace:1"}, "no encoder"), ({"features": "7net-0:9"}, "no layer"), ({"features": 4}, "no encoder"),
     ({"pool": "nowhere"}, "prototypes"), ({"budget": "8"}, "8 epochs"), ({"relax": "no"}, "True or False"), ({"low": 2, "high": 1}, "low must be less"),
     ({"oracle": "vasp", "run_folder": None}, "run_folder"), ({"profile": "big"}, "'mini'"), ({"profile": "mini", "name": "none"}, "open_dfpt"),
-    ({"figures_dir": __file__}, "folder"),
+    ({"figures_dir": __file__}, "folder"), ({"cif": str(NOTEBOOKS[0].parent)}, "it is a folder"), ({"cif": __file__}, "unknown kind"), ({"structure_file": __file__}, "unknown kind"),
+    ({"encoder": "nequix-oam-1-pft"}, "DTNET_WEIGHTS_DIR"), ({"encoder": "tensornet-matpes-pbe"}, "DTNET_WEIGHTS_DIR"), ({"features": "7net-0:0+nequix-mp-1:1"}, "nequix-mp-1 is not installed"),
+    ({"variant": "best"}, "nequix-oam-1-pft is not installed"), ({"variant": "physics"}, "nequix-oam-1-pft is not installed"),
 ], ids=str)  # fmt: skip
-def test_a_wrong_value_is_refused_in_one_line_that_says_what_would_do(given, said):
+def test_a_wrong_value_is_refused_in_one_line_that_says_what_would_do(given, said, monkeypatch):
+    monkeypatch.delenv("DTNET_WEIGHTS_DIR", raising=False)
     with pytest.raises(ParameterError, match=said) as caught:
         check_parameters(given)
     assert "\n" not in str(caught.value) and any(name in str(caught.value) for name in given)
+
+
+def test_a_file_is_read_before_anything_is_computed(tmp_path, monkeypatch):
+    """A broken one is refused with the reader's reason and its name once; a good one goes through, and its warnings wait for who uses it."""
+    monkeypatch.chdir(tmp_path)
+    cell = "".join(f"_cell_length_{a} 4.21\n_cell_angle_{b} 90\n" for a, b in zip("abc", ("alpha", "beta", "gamma"), strict=True))
+    (tmp_path / "partial.cif").write_text(f"data_x\n_space_group_name_H-M_alt 'P 1'\n{cell}loop_\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\nMg 0 0 0 0.5\n")
+    with pytest.raises(ParameterError, match=r"^cif is 'partial\.cif': .*occup") as caught:
+        check_parameters({"cif": "partial.cif"})
+    assert str(caught.value).count("partial.cif") == 1
+    (tmp_path / "good.cif").write_text((tmp_path / "partial.cif").read_text().replace("0.5\n", "1\n"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_parameters({"cif": "good.cif", "structure_file": None})
+
+
+def test_weights_that_are_here_are_enough(tmp_path, monkeypatch):
+    (tmp_path / "nequix").mkdir()
+    (tmp_path / "nequix/nequix-mp-1.pt").touch()
+    monkeypatch.setenv("DTNET_WEIGHTS_DIR", str(tmp_path))
+    with pytest.raises(ParameterError, match=r"nequix-omat-1 is not installed: no weights at .*nequix-omat-1\.pt"):
+        check_parameters({"encoder": "nequix-omat-1"})
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: True)
+    check_parameters({"encoder": "nequix-mp-1", "features": "nequix-mp-1:1+7net-0:2"})
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match="nequix-mp-1 is not installed: the package nequix is not installed: pip install"):
+        check_parameters({"encoder": "nequix-mp-1"})
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ("sedes = [0]", r"sedes is no parameter of this notebook \(did you mean seeds\?\); it has seeds, target$"), ("cif = None", "cif is no parameter of this notebook; it has"),
+    ("seeds = [0]\nqqq = 1", "qqq is no parameter"), ("seeds = [1]", None),
+])  # fmt: skip
+def test_a_name_that_the_notebook_does_not_have_is_refused(given, said):
+    """As IPython keeps the cells: papermill's stands behind the notebook's own."""
+    names = {"In": ["", 'seeds = [0]  # each\ntarget = "total"', f"# Parameters\n{given}\n", "check_parameters(globals())"], "seeds": [0], "target": "total"}
+    if said is None:
+        check_parameters(names)
+    else:
+        with pytest.raises(ParameterError, match=said):
+            check_parameters(names)
+    check_parameters(names | {"In": [*names["In"][:2], "check_parameters(globals())", "other = 1"]})  # nothing was given
 
 
 def test_profile_full_without_its_folder_is_refused(monkeypatch, tmp_path):
