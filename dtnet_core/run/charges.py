@@ -15,7 +15,7 @@ from ..base.files import write_atomic
 from ..physics.born import BornCharges, load_model, predict_charges
 from ..physics.born_file import born_text
 from ..potentials.registry import load_encoder, parse_features
-from .prediction import COMPONENTS, answers, crystals, read_one
+from .prediction import COMPONENTS, answers, crystals, read_one, reason_of
 
 KINDS = (".json", ".csv", ".xyz", ".extxyz", "BORN")
 """Endings of files that are written, or the name's beginning."""
@@ -133,4 +133,4 @@ def _born(found: Sequence[tuple[str, BornCharges | Exception]], path: str | Path
 
 
 def _reason(name: str, error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).removeprefix(f"{name}: ")
+    return reason_of(name, str(error).strip() or type(error).__name__)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dis
 import sys
+import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import __version__
+from ..base.paths import PACKAGE
+from ..base.reading import ReadWarning
 from .commands import baselines, dfpt, notebooks, results, screen, train
 from .commands.charges import charges
 from .commands.demo import demo
@@ -44,6 +48,7 @@ def options(version: Annotated[bool, typer.Option("--version", callback=_show_ve
 
 def main(arguments: list[str] | None = None) -> None:
     """Do what the command line says; a refusal is one line on standard error, and exit code 1."""
+    before, warnings.formatwarning = warnings.formatwarning, _format_warning
     try:
         app(arguments, prog_name="dtnet")
     except Exception as error:
@@ -51,6 +56,18 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {str(error).strip() or type(error).__name__}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        warnings.formatwarning = before
+
+
+_format_as_python = warnings.formatwarning
+
+
+def _format_warning(message, category, filename, lineno, line=None) -> str:
+    """What the kit warns of as one plain line, without the place in the code; warnings of others as Python shows them."""
+    if issubclass(category, ReadWarning) or Path(filename).is_relative_to(PACKAGE):
+        return f"warning: {' '.join(str(message).split())}\n"
+    return _format_as_python(message, category, filename, lineno, line)
 
 
 def is_refusal(error: Exception) -> bool:

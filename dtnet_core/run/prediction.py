@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base.files import write_atomic
-from ..base.reading import ReadError
+from ..base.reading import ReadError, without_place
 from ..crystals.readers import SINGLE, ending_of, read_file
 from ..crystals.sources import entries, to_structure
 from ..ensemble import COVERAGES, Ensemble
@@ -100,6 +100,11 @@ def _told(ensemble: Ensemble, structures: Sequence) -> list:
     """A `Prediction` of one crystal for each structure, or why it is refused."""
     found = ensemble.predict(structures, progress=False)
     return [ValueError(one.flags[0]) if one.flags[0] and not np.isfinite(one.tensors).all() else one for one in map(found.of, range(len(structures)))]
+
+
+def reason_of(name: str, message: str) -> str:
+    """An error of the crystal `name` of `crystals` without the file, and the record in it, that the name has told."""
+    return without_place(message, name, name.rsplit("#", 1)[0], name.rsplit(":", 1)[0])
 
 
 def _row(name: str, structure, answer) -> dict:

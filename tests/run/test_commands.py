@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -15,7 +16,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Poscar
 from typer.main import get_command
 
-from dtnet_core.base.results import JOINT, MORE_LABELS, load_results
+from dtnet_core.base.results import IDENTITY, JOINT, MORE_LABELS, from_file, load_results
 from dtnet_core.baselines.experiment import BaselineExperiment
 from dtnet_core.crystals.record import TARGETS
 from dtnet_core.data.loading import load_records
@@ -24,6 +25,7 @@ from dtnet_core.matbench import record as matbench_record
 from dtnet_core.run import prediction
 from dtnet_core.run.command_line import app, is_refusal
 from dtnet_core.run.commands import options
+from dtnet_core.run.commands.predict import show
 from dtnet_core.screening.retrospective import Setup, _command
 from dtnet_core.training.experiment import Experiment
 from dtnet_core.training.experiment import _command as experiment_command
@@ -205,6 +207,8 @@ def test_predictions_of_files_of_every_kind(files, capsys):
     given = ["one.cif", "folder", "absent.cif", "many.json"]
     assert dtnet("predict", *given, "--output", "answers.json") == 1  # some failed
     said = capsys.readouterr().out
+    assert said.count("imitate calculations (DFPT with PBE), not measurements") == 1 and "one.cif: like the training crystals (distance " in said
+    assert "failed: many.json:1: site 0 (Mg)" in said and "nearest: MgO" in said
     rows = json.loads((files / "answers.json").read_text())
     assert [row["id"] for row in rows] == ["one.cif", "folder/broken.cif", "folder/sub/POSCAR", "absent.cif", "many.json:0", "many.json:1"]
     assert [bool(row["error"]) for row in rows] == [False, True, False, True, False, True]
@@ -235,6 +239,71 @@ def test_predictions_of_files_of_every_kind(files, capsys):
 
     assert dtnet("predict", "one.cif", "--output", "answers.txt") == 1
     assert ".parquet, .csv, .json" in capsys.readouterr().err and not (files / "answers.txt").exists()
+
+
+def test_angles_are_shown_with_the_axes_they_refer_to(capsys):
+    """Of a uniaxial crystal that is told of with certainty, and of one that is unlike the training crystals."""
+    row = {"id": "a.cif", "formula": "TiO2", "tensor": np.diag([4.0, 4, 9]).tolist(), "constant": 17 / 3, "half_width_68": 1.0, "half_width_90": 2.0, "eigenvalues": [4.0, 4.0, 9.0],
+           "eigenvalues_68": [0.5, 0.5, 0.7], "axes": [[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, -0.001, -1.0]], "axes_angle": [90.0, 90.0, 0.0], "in_domain": True, "distance": 0.25, "nearest": "SnO2, TiO2",
+           "warnings": "", "error": None}  # fmt: skip
+    show([row, row | {"id": "b.cif", "in_domain": False, "warnings": "no training crystal has Ar"}, row | {"id": "c.cif", "distance": None}], "total", "default")
+    said = capsys.readouterr().out
+    assert said.count("4.00 ± 0.50, 90°") == 6 and said.count("9.00 ± 0.70, 0°") == 3 and said.count("0.00 0.00 1.00") == 3 and "0.60" not in said
+    assert "90° and no axis: it may be any, of the plane" in said and "a.cif: like the training crystals (distance 0.2; nearest: SnO2, TiO2)\n" in said
+    assert "b.cif: no training crystal has Ar\n" in said and said.count("like the training") == 1
+    show([row | {"axes_angle": [3.0, 4.0, 5.0]}, row | {"eigenvalues_68": None, "axes_angle": None}], "total", "default")
+    said = capsys.readouterr().out
+    assert "no axis" not in said and "-0.80" not in said and "0.80 -0.60 0.00" in said and said.count("4.00 ±") == 2
+    show([row | {"error": "x.json, record 3: no sites", "id": "x.json:3"}, row | {"error": "POSCAR is odd", "id": "POSCAR"}, row | {"error": "f/a.cif, block b: odd", "id": "f/a.cif#b"}], "total", "default")
+    said = capsys.readouterr().out
+    assert "imitate" not in said and said.splitlines() == ["failed: x.json:3: no sites", "failed: POSCAR: POSCAR is odd", "failed: f/a.cif#b: odd"]
+
+
+def test_warnings_of_the_kit_are_one_plain_line(files):
+    """On standard error; those of others are as Python shows them, and so are all after the command."""
+    (files / "folder/notes.txt").write_text("x")
+    (files / "dtnet").write_text("a stray line\n")
+    code = """
+import warnings
+from dtnet_core.run import prediction
+from dtnet_core.run.command_line import main
+def rows(ensemble, paths):
+    list(prediction.crystals(paths))
+    warnings.warn_explicit("of\\nthe kit", UserWarning, prediction.__file__, 1)
+    warnings.warn_explicit("of others", UserWarning, "/elsewhere/library.py", 7)
+    return []
+prediction.predict_rows = rows
+before = warnings.formatwarning
+try:
+    main(["predict", "folder"])
+except SystemExit as stopped:
+    assert not stopped.code
+assert warnings.formatwarning is before
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=files, env=os.environ | {"PYTHONPATH": f"{ROOT}:{files}"}, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["warning: folder: 1 files passed over, which are no files of crystals: notes.txt", "warning: of the kit", "/elsewhere/library.py:7: UserWarning: of others"]
+
+
+@pytest.mark.parametrize(("words", "line"), [
+    (["train", "joint", "--recipe", "default-wide", "--seeds", "0"], "default-wide electronic seed 0: MAE_ten 0.297"),
+    (["train", "physics", "--seeds", "0"], "ionic  seed 0: MAE_ten"), (["train", "experiment", "--profile", "full", "--features", "7net-0:4", "--seeds", "0"], "total      DTNet-simple 7net-0:4 record seed 0"),
+    (["baselines", "run", "--profile", "full", "--model", "ridge", "--seeds", "0"], "ridge        total"),
+])  # fmt: skip
+def test_what_a_results_file_has_is_not_called_trained(words, line, capsys, monkeypatch):
+    """Nothing is trained, and the answer says so; in the working folder as in the documents."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("DTNET_DATA_DIR", raising=False)
+    assert dtnet(*words) == 0
+    said = capsys.readouterr().out.splitlines()
+    file = "data/results/physics.json" if "physics" in words else "data/results/tensors.json"
+    assert said and said[0].startswith(line) and all(s.endswith(f"{file})") and " (not trained now: taken from " in s for s in said), said
+
+
+def test_what_was_trained_now_is_not_said_to_be_taken():
+    run = {"target": "total", "seed": 0, "mae_ten": 1.0}
+    before = {tuple(run.get(k) for k in IDENTITY): run}
+    assert from_file(run, before, "a.json") == " (not trained now: taken from a.json)"
+    assert from_file(run | {"mae_ten": 2.0}, before, "a.json") == from_file(run | {"seed": 1}, before, "a.json") == from_file(run, {}, "a.json") == ""
 
 
 def test_a_crystal_that_breaks_the_network_does_not_take_the_others_along(monkeypatch, files):

@@ -9,6 +9,8 @@ import typer
 
 from .options import Variant
 
+TRUTH = "These answers imitate calculations (DFPT with PBEsol), not measurements: intervals are for what such a calculation gives."
+
 
 def charges(
     paths: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDERS...", help="as for `dtnet predict`")],
@@ -47,6 +49,8 @@ def show(found: list, variant: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ..prediction import reason_of
+
     console = Console()
     table = Table(title=f"Born effective charges in e ({variant})", box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     for name in ("crystal", "atoms"):
@@ -61,8 +65,9 @@ def show(found: list, variant: str) -> None:
                 name = ""
     if table.row_count:
         console.print(table)
+        console.print(Text(TRUTH), soft_wrap=True)
     for name, error in failed:
-        console.print(Text(f"failed: {name}: {str(error).removeprefix(f'{name}: ')}"), soft_wrap=True)
+        console.print(Text(f"failed: {name}: {reason_of(name, str(error))}"), soft_wrap=True)
 
 
 def alike(found) -> list[tuple[str, str, str, str]]:

@@ -9,6 +9,10 @@ import typer
 
 from .options import TARGETS, Variant, among
 
+TRUTH = "These answers imitate calculations (DFPT with PBE), not measurements: intervals are for what such a calculation gives."
+ANY = 90
+"""Degrees: an axis that may be any, `trust.principal.UNDETERMINED`."""
+
 
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDERS...", help="CIF, POSCAR, what ASE reads, folders of them, or files of many crystals (JSON, CSV, parquet, ASE .db)")],
@@ -20,7 +24,7 @@ def predict(
 
     Tensors are in the Cartesian frame of each structure as it was read. The intervals of the dielectric constant (mean of the diagonal)
     hold the true one for 68 and for 90 of 100 crystals like those of the tests; those of the eigenvalues and the angles of their axes are for 68.
-    An axis of 90° may point anywhere. A crystal that fails is listed with its reason; the exit
+    An axis of 90° may point anywhere. What the networks imitate are calculations (DFPT with PBE), not measurements. A crystal that fails is listed with its reason; the exit
     code is then 1.
     """
     from ..prediction import check_ending, predict_rows, write_rows
@@ -45,13 +49,15 @@ def show(rows: list[dict], target: str, variant: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ..prediction import reason_of
+
     console = Console()
     good, failed = [r for r in rows if not r["error"]], [r for r in rows if r["error"]]
     if good:
         tensors = [(matrix(r["tensor"]), f"{r['constant']:.2f}", f"± {r['half_width_68']:.2f}", f"± {r['half_width_90']:.2f}") for r in good]
         axes = [eigenvalues(r) for r in good]
         for title, names, rows_of in ((f"{target} dielectric tensors ({variant})", ("tensor", "constant", "68 %", "90 %"), tensors),
-                                      ("eigenvalues (68 %), and how far their axes may be off", ("lowest", "middle", "highest"), axes)):  # fmt: skip
+                                      ("eigenvalues (68 %), how far their axes may be off, and the axes (x y z)", ("lowest", "middle", "highest"), axes)):  # fmt: skip
             table = Table(title=title, box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
             table.add_column("crystal", overflow="fold")
             table.add_column("formula", overflow="fold")
@@ -60,18 +66,37 @@ def show(rows: list[dict], target: str, variant: str) -> None:
             for row, cells in zip(good, rows_of, strict=True):
                 table.add_row(Text(row["id"]), row["formula"], *cells)
             console.print(table)
+    if any(row["axes_angle"] and max(row["axes_angle"]) >= ANY for row in good):
+        console.print(Text(f"{ANY}° and no axis: it may be any, of the plane across the third where two eigenvalues are equal by symmetry."), soft_wrap=True)
+    if good:
+        console.print(Text(TRUTH), soft_wrap=True)
     for row in good:
-        if row["warnings"]:
-            console.print(Text(f"{row['id']}: {row['warnings']}"), soft_wrap=True)
+        for words in (likeness(row), row["warnings"]):
+            if words:
+                console.print(Text(f"{row['id']}: {words}"), soft_wrap=True)
     for row in failed:
-        reason = row["error"].removeprefix(f"{row['id']}: ")
-        console.print(Text(f"failed: {row['id']}: {reason}"), soft_wrap=True)
+        console.print(Text(f"failed: {row['id']}: {reason_of(row['id'], row['error'])}"), soft_wrap=True)
+
+
+def likeness(row: dict) -> str:
+    """That a crystal is like the training crystals, in words; "" where it is not, of which its warnings tell, or where that is not known."""
+    if not row["in_domain"] or row["distance"] is None:
+        return ""
+    return f"like the training crystals (distance {row['distance']:.1f}; nearest: {row['nearest']})"
 
 
 def eigenvalues(row: dict) -> list[str]:
-    """Three cells, each with the half width of its 68 % interval and the angle of its axis where they are known."""
-    known = row["eigenvalues_68"] and row["axes_angle"]
-    return [f"{value:.2f}" + (f" ± {row['eigenvalues_68'][k]:.2f}, {row['axes_angle'][k]:.0f}°" if known else "") for k, value in enumerate(row["eigenvalues"] or ())]
+    """Three cells, each with the half width of its 68 % interval, the angle of its axis, and below the axis, or - where it may be any; as far as they are known."""
+    if not (row["eigenvalues_68"] and row["axes_angle"]):
+        return [f"{value:.2f}" for value in row["eigenvalues"] or ()]
+    return [f"{value:.2f} ± {half:.2f}, {angle:.0f}°\n{'-' if angle >= ANY else direction(axis)}"
+            for value, half, angle, axis in zip(row["eigenvalues"], row["eigenvalues_68"], row["axes_angle"], row["axes"], strict=True)]  # fmt: skip
+
+
+def direction(axis: list[float]) -> str:
+    """A unit vector with two decimals; of both signs the one whose largest part is positive."""
+    sign = 1 if max(axis, key=abs) > 0 else -1
+    return " ".join(f"{round(sign * x, 2) + 0.0:.2f}" for x in axis)
 
 
 def matrix(tensor: list[list[float]]) -> str:
