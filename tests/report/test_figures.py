@@ -186,10 +186,10 @@ def test_scaling():
 
 
 def test_roads_search_and_reliability():
-    def road(name, e):
-        return {"road": name, "validation_mae_ten": {"electronic": [e, e], "ionic": [1.0, 2.0], "total": [2.0, 3.0]}}
+    def road(name, e, **changes):
+        return {"road": name, "changes": changes, "validation_mae_ten": {"electronic": [e, e], "ionic": [1.0, 2.0], "total": [2.0, 3.0]}}
 
-    fig = f.road_changes([road("plain", 0.4), road("worse", 0.5), road("better", 0.3)])
+    fig = f.road_changes([road("plain", 0.4), road("worse", 0.5), road("better", 0.3), road("another network", 0.1, trial="x")])
     assert letters(fig) == ["a", "b", "c"]
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["better", "worse"]
     assert [bar.get_width() for bar in fig.axes[0].patches] == pytest.approx([-25.0, 25.0])

@@ -208,6 +208,7 @@ def test_predictions_of_files_of_every_kind(files, capsys):
     assert dtnet("predict", *given, "--output", "answers.json") == 1  # some failed
     said = capsys.readouterr().out
     assert said.count("imitate calculations (DFPT with PBE), not measurements") == 1 and "one.cif: like the training crystals (distance " in said
+    assert "soft vibrations" in " ".join(said.split())
     assert "failed: many.json:1: site 0 (Mg)" in said and "nearest: MgO" in said
     rows = json.loads((files / "answers.json").read_text())
     assert [row["id"] for row in rows] == ["one.cif", "folder/broken.cif", "folder/sub/POSCAR", "absent.cif", "many.json:0", "many.json:1"]

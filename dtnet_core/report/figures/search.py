@@ -28,9 +28,10 @@ def road_changes(roads: Sequence[Mapping]) -> Figure:
     Parameters
     ----------
     roads : sequence of records
-        Of `data/results/roads.json`; the first is what the others are measured from.
+        Of `data/results/roads.json`; the first is what the others are measured from. Those with code of their own (`training.trials`), some of which
+        start from another network, are left to the table in `experiments.md`.
     """
-    plain, *others = roads
+    plain, *others = (r for r in roads if "trial" not in r["changes"])
     change = {
         target: np.array([100 * (np.array(r["validation_mae_ten"][target]) / plain["validation_mae_ten"][target] - 1) for r in others])
         for target in TARGET_LABELS

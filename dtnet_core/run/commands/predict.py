@@ -10,6 +10,7 @@ import typer
 from .options import TARGETS, Variant, among
 
 TRUTH = "These answers imitate calculations (DFPT with PBE), not measurements: intervals are for what such a calculation gives."
+SOFT = "Where a crystal has soft vibrations, as many oxides with high constants do, its ionic part can be several times larger than said here."
 ANY = 90
 """Degrees: an axis that may be any, `trust.principal.UNDETERMINED`."""
 
@@ -67,9 +68,9 @@ def show(rows: list[dict], target: str, variant: str) -> None:
                 table.add_row(Text(row["id"]), row["formula"], *cells)
             console.print(table)
     if any(row["axes_angle"] and max(row["axes_angle"]) >= ANY for row in good):
-        console.print(Text(f"{ANY}° and no axis: it may be any, of the plane across the third where two eigenvalues are equal by symmetry."), soft_wrap=True)
+        console.print(Text(f"0°: symmetry fixes the axis. {ANY}° and a dash: any axis will do, of the plane of two equal eigenvalues, or of all space."), soft_wrap=True)
     if good:
-        console.print(Text(TRUTH), soft_wrap=True)
+        console.print(Text(TRUTH if target == "electronic" else f"{TRUTH} {SOFT}"), soft_wrap=True)
     for row in good:
         for words in (likeness(row), row["warnings"]):
             if words:
