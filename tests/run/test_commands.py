@@ -250,7 +250,7 @@ def test_angles_are_shown_with_the_axes_they_refer_to(capsys):
     show([row, row | {"id": "b.cif", "in_domain": False, "warnings": "no training crystal has Ar"}, row | {"id": "c.cif", "distance": None}], "total", "default")
     said = capsys.readouterr().out
     assert said.count("4.00 ± 0.50, 90°") == 6 and said.count("9.00 ± 0.70, 0°") == 3 and said.count("0.00 0.00 1.00") == 3 and "0.60" not in said
-    assert "90° and no axis: it may be any, of the plane" in said and "a.cif: like the training crystals (distance 0.2; nearest: SnO2, TiO2)\n" in said
+    assert "0°: symmetry fixes the axis. 90° and a dash: any axis will do" in said and "a.cif: like the training crystals (distance 0.2; nearest: SnO2, TiO2)\n" in said
     assert "b.cif: no training crystal has Ar\n" in said and said.count("like the training") == 1
     show([row | {"axes_angle": [3.0, 4.0, 5.0]}, row | {"eigenvalues_68": None, "axes_angle": None}], "total", "default")
     said = capsys.readouterr().out
