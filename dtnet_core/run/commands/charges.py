@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Variant
-
-TRUTH = "These answers imitate calculations (DFPT with PBEsol), not measurements: intervals are for what such a calculation gives."
+from .options import Variant, imitated
 
 
 def charges(
@@ -65,7 +63,7 @@ def show(found: list, variant: str) -> None:
                 name = ""
     if table.row_count:
         console.print(table)
-        console.print(Text(TRUTH), soft_wrap=True)
+        console.print(Text(imitated("PBEsol")), soft_wrap=True)
     for name, error in failed:
         console.print(Text(f"failed: {name}: {reason_of(name, str(error))}"), soft_wrap=True)
 

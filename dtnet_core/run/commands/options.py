@@ -79,6 +79,11 @@ def among(module: str, names: str) -> Callable:
     return check
 
 
+def imitated(functional: str) -> str:
+    """What answers are for, in words."""
+    return f"These answers imitate calculations (DFPT with {functional}), not measurements: intervals are for what such a calculation gives."
+
+
 def use_threads(number: int) -> None:
     """Let torch use so many threads."""
     import torch

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .options import TARGETS, Variant, among
+from .options import TARGETS, Variant, among, imitated
 
-TRUTH = "These answers imitate calculations (DFPT with PBE), not measurements: intervals are for what such a calculation gives."
 SOFT = "Where a crystal has soft vibrations, as many oxides with high constants do, its ionic part can be several times larger than said here."
 ANY = 90
 """Degrees: an axis that may be any, `trust.principal.UNDETERMINED`."""
@@ -70,7 +69,7 @@ def show(rows: list[dict], target: str, variant: str) -> None:
     if any(row["axes_angle"] and max(row["axes_angle"]) >= ANY for row in good):
         console.print(Text(f"0°: symmetry fixes the axis. {ANY}° and a dash: any axis will do, of the plane of two equal eigenvalues, or of all space."), soft_wrap=True)
     if good:
-        console.print(Text(TRUTH if target == "electronic" else f"{TRUTH} {SOFT}"), soft_wrap=True)
+        console.print(Text(imitated("PBE") + ("" if target == "electronic" else f" {SOFT}")), soft_wrap=True)
     for row in good:
         for words in (likeness(row), row["warnings"]):
             if words:
