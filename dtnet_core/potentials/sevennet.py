@@ -28,6 +28,8 @@ from .parts import (
 SEVENNET_NAMES = ("7net-0", "7net-l3i5", "7net-mf-0")
 DEFAULT_MAX_EDGES = 2_000
 _PER_ATOM = {"batch", "node_attr", "atomic_numbers", "atom_type"}
+_ENERGY = ("reduce_input_to_hidden", "reduce_hidden_to_energy", "rescale_atomic_energy")
+"""Modules that make an atom's energy of its last features."""
 
 
 def _weights_version(model: torch.nn.Module, *extra: str) -> str:
@@ -153,6 +155,17 @@ class SevenNet:
             if n == 1:  # scalars in: exact, the inversion only changes signs
                 images = torch.cat([images, torch.where(_odd_slots(self._irreps[1]), -images, images)])
         return blocks
+
+    def node_energies(self, graph: Graph) -> Tensor:
+        """Energy of each atom [N] in eV, differentiable by the graph's edge vectors."""
+        embed = self._embed(graph)
+        images = embed["x"][None]
+        for n in self.layers[1:]:
+            images, _ = self._layer(n, images, embed, False)
+        data = dict(embed, x=images[0])
+        for name in _ENERGY:
+            data = self._modules[name](data)
+        return data["atomic_energy"][:, 0]
 
     def _embed(self, graph: Graph) -> dict[str, Tensor]:
         """Run what comes before the layers: spherical harmonics, radial basis, embedding of the elements."""

@@ -1,4 +1,4 @@
-"""The variant "physics": networks of a recipe such as "best" whose ionic tensors are mended by modes; its scores over splits, and what ships.
+"""The variants of `MENDED`: networks of a recipe such as "best" whose ionic tensors are mended by modes; their scores over splits, and what ships.
 
 Charges come out of fold by formula (`born.charges_out_of_fold`), so no crystal's charges were fitted to its own formula. The companion is fitted to the
 training crystals of a split only. Force constants are taken from disk (`dtnet train modes` computes them); crystals without keep the networks' answer.
@@ -42,9 +42,8 @@ from .sets import pooled_invariants
 from .ship import SHIPPED_SEED
 
 NETWORKS = "best"
-"""The variant whose networks it mends, and the recipe of its first fifteen splits."""
-FEATURES = CHARGE_FEATURES[NETWORKS]
-POTENTIAL = FEATURES.partition(":")[0]
+MENDED = {NETWORKS: "physics", "default": "default-physics"}
+"""Variant whose networks are mended -> variant that mends them, by force constants of the potential that its charges are learned on."""
 SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
 """A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes a third of its sum over modes, or more."""
 
@@ -76,25 +75,38 @@ class Known:
         return mended, apart
 
 
-def benchmark_modes(task: Task, cache_dir: str | Path | None = None, progress: bool = True) -> Known:
-    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals."""
-    records = task.records[: task.n_benchmark]
-    constants = stored_force_constants(load_encoder(POTENTIAL), [r.structure for r in records], cache_dir, False, compute=False)
-    modes = modes_of(constants, charges_out_of_fold(FEATURES, records, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
-    pooled = pooled_invariants(task.of(FEATURES))[: task.n_benchmark].astype(float)
+def networks_in(name: str) -> str:
+    """The variant (a key of `MENDED`) that has the networks of a recipe."""
+    variant = name.removesuffix("-wide")
+    if variant not in MENDED:
+        raise ValueError(f"the recipe is {name}; networks of {', '.join(MENDED)} are mended")
+    return variant
+
+
+def potential_of(name: str) -> str:
+    """The potential whose force constants mend a recipe's networks."""
+    return CHARGE_FEATURES[networks_in(name)].partition(":")[0]
+
+
+def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, progress: bool = True) -> Known:
+    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals, for a recipe."""
+    records, features = task.records[: task.n_benchmark], CHARGE_FEATURES[networks_in(name)]
+    constants = stored_force_constants(load_encoder(potential_of(name)), [r.structure for r in records], cache_dir, False, compute=False)
+    modes = modes_of(constants, charges_out_of_fold(features, records, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
+    pooled = pooled_invariants(task.of(features))[: task.n_benchmark].astype(float)
     return Known(pooled, modes, scalar_constant(np.stack([r.eps_ionic for r in records])))
 
 
 def networks_of(name: str, task: Task, split: Mapping[str, np.ndarray], seed: int, kind: str, cache_dir: str | Path | None, progress: bool) -> list:
     """A recipe's networks of a split: those that ship, or those that `joint.run_joint` trains, from their checkpoints where they are."""
-    recipe = RECIPES[name]
-    if (name, seed, kind) == (RECIPE_OF[NETWORKS], SHIPPED_SEED, "record"):
-        return [load_network(WEIGHTS / NETWORKS / f"{m}.safetensors")[0] for m in range(len(recipe.members))]
+    recipe, variant = RECIPES[name], networks_in(name)
+    if (name, seed, kind) == (RECIPE_OF[variant], SHIPPED_SEED, "record"):
+        return [load_network(WEIGHTS / variant / f"{m}.safetensors")[0] for m in range(len(recipe.members))]
     return [fit_member(recipe, task, dict(split), seed, m, cache_dir, progress).model for m in range(len(recipe.members))]
 
 
 def default_results(name: str) -> Path:
-    """Where a recipe's scores are kept: those of recipes with other labels are not mixed."""
+    """Where a recipe's scores are kept: those of recipes with other labels are not mixed; a record's `settings` name the recipe."""
     return RESULTS / ("physics.json" if RECIPES[name].model == JOINT else "physics_wide.json")
 
 
@@ -121,9 +133,9 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
     """
     if ship and SHIPPED_SEED not in seeds:
         raise ValueError(f"seeds are {list(seeds)}; {SHIPPED_SEED}, whose networks ship, is not among them")
-    if ship and name != RECIPE_OF[NETWORKS]:
-        raise ValueError(f"the recipe is {name}; the networks that ship are of {RECIPE_OF[NETWORKS]}")
-    recipe = RECIPES[name]
+    recipe, variant = RECIPES[name], networks_in(name)
+    if ship and name != RECIPE_OF[variant]:
+        raise ValueError(f"the recipe is {name}; the networks that ship are of {RECIPE_OF[variant]}")
     done = finished_runs(results, resume=not ship)
     keys = {seed: [tuple(_identity(recipe, t, kind, seed).values()) for t in TARGETS[1:]] for seed in seeds}
     todo = [seed for seed in seeds if any(key not in done for key in keys[seed])]
@@ -131,7 +143,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
     if not todo:
         return found
     task = load_task(recipe, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
-    known, parts = benchmark_modes(task, cache_dir, progress), []
+    known, parts = benchmark_modes(name, task, cache_dir, progress), []
     for seed in todo:
         started, split = time.monotonic(), task.split(seed, kind)
         networks = networks_of(name, task, split, seed, kind, cache_dir, progress)
@@ -142,7 +154,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
             said[part] = (plainly, *known.mended(companion, plainly, split[part]), truth)
         parts.append(said)
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
-                 "settings": {"networks": name, "potential": POTENTIAL, "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
+                 "settings": {"networks": name, "potential": potential_of(name), "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
                  "command": f"dtnet train physics --recipe {name} --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
         systems, twin = crystal_systems([task.records[i].structure for i in split["test"]]), task.twinned(split, cache_dir, progress)
         for k in (1, 2):
@@ -151,10 +163,9 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
             if results is not None:
                 append_result(results, run)
         if ship and seed == SHIPPED_SEED:
-            folder = Path(weights or WEIGHTS) / "physics"
-            companion.save(folder / COMPANION)
+            companion.save(Path(weights or WEIGHTS) / MENDED[variant] / COMPANION)
     if ship:
-        _calibrate(parts, todo, task, results, Path(weights or WEIGHTS), cache_dir)
+        _calibrate(variant, parts, todo, task, results, Path(weights or WEIGHTS), cache_dir)
     return found
 
 
@@ -173,9 +184,9 @@ def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Seque
     return {**test_scores(dict(split), true, after, systems), "without": test_scores(dict(split), true, before, systems), "kinds": both}
 
 
-def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, results: str | Path | None, folder: Path, cache_dir: str | Path | None) -> None:
+def _calibrate(variant: str, parts: Sequence[Mapping], seeds: Sequence[int], task: Task, results: str | Path | None, folder: Path, cache_dir: str | Path | None) -> None:
     """Intervals for mended tensors: factors from the validation crystals of all seeds, narrowed for their growth as those of other variants."""
-    growths, targets = read_json(folder / NETWORKS / "calibration.json")["targets"], {}
+    growths, targets = read_json(folder / variant / "calibration.json")["targets"], {}
     split, reach = task.split(SHIPPED_SEED), load_reach(folder / KNOWN)
     away = {part: _distances(task, split[part], reach, cache_dir) for part in ("val", "test")}
     mine, covered = parts[list(seeds).index(SHIPPED_SEED)], {}
@@ -195,19 +206,19 @@ def _calibrate(parts: Sequence[Mapping], seeds: Sequence[int], task: Task, resul
         members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])
         found["principal"] = fit_principal(members, members, truth, wider["val"])
         targets[target] = found
-    write_json(folder / "physics" / "calibration.json", {"networks": NETWORKS, "targets": targets})
+    write_json(folder / MENDED[variant] / "calibration.json", {"networks": variant, "targets": targets})
     if results is not None:
-        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {RECIPE_OF[NETWORKS]} --seeds {' '.join(map(str, seeds))}", **provenance()}
-        write_json(Path(results).with_name("physics_intervals.json"), plain(record))
+        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {RECIPE_OF[variant]} --seeds {' '.join(map(str, seeds))}", **provenance()}
+        write_json(Path(results).with_name(f"{MENDED[variant]}_intervals.json"), plain(record))
 
 
 def _distances(task: Task, rows: np.ndarray, reach: Reach, cache_dir: str | Path | None) -> np.ndarray:
     return reach.nearest(reach.place(invariants_of(compute_features(REACH_FEATURES, [task.records[i].structure for i in rows], False, cache_dir, False))))[0]
 
 
-def run_modes(largest: int = 14, most: int = 0, cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> int:
+def run_modes(largest: int = 14, most: int = 0, potential: str = potential_of(NETWORKS), cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> int:
     """Compute the force constants of the benchmark's crystals of up to `largest` atoms, and of all whose `effort` is at most `most`; gives how many there are."""
-    encoder, records = load_encoder(POTENTIAL), load_clean("full", data_dir)[0]
+    encoder, records = load_encoder(potential), load_clean("full", data_dir)[0]
     costs = {r.id: effort(encoder, r.structure) for r in records if most or len(r.structure) <= largest}
     chosen = [r for r in records if r.id in costs and (len(r.structure) <= largest or costs[r.id] <= most)]
     return len(stored_force_constants(encoder, [r.structure for r in sorted(chosen, key=lambda r: costs[r.id])], cache_dir, progress))

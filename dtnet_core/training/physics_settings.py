@@ -13,26 +13,26 @@ from ..base.results import plain, provenance, write_json
 from ..metrics import mae_ten
 from ..physics.ionic import SHARE, log_constants, mend
 from .joint import load_task, predict_members
-from .physics import NETWORKS, benchmark_modes, networks_of
+from .physics import MENDED, NETWORKS, benchmark_modes, networks_in, networks_of
 from .recipes import RECIPES
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-def compare_settings(seeds: Sequence[int], results: str | Path | None = None, cache_dir: str | Path | None = None,
+def compare_settings(seeds: Sequence[int], name: str = NETWORKS, results: str | Path | None = None, cache_dir: str | Path | None = None,
                      data_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
-    """Ionic MAE_ten of the validation crystals of random splits, with the companion's share and the tensor's shape varied; writes `data/results/physics_settings.json`.
+    """Ionic MAE_ten of the validation crystals of random splits, with the companion's share and the tensor's shape varied; writes `data/results/physics_settings.json`, or another variant's.
 
     No test crystal is looked at. Networks that were trained before are taken from the cache.
     """
     started = time.monotonic()
-    task = load_task(RECIPES[NETWORKS], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
-    known, rows = benchmark_modes(task, cache_dir, progress), []
+    task = load_task(RECIPES[name], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    known, rows = benchmark_modes(name, task, cache_dir, progress), []
     for seed in tqdm(seeds, unit="split", disable=not progress):
         split = task.split(seed)
-        networks = networks_of(NETWORKS, task, split, seed, "record", cache_dir, False)
+        networks = networks_of(name, task, split, seed, "record", cache_dir, False)
         companion = known.fit(split["train"][split["train"] < task.n_benchmark])
-        members, truth = predict_members(networks, RECIPES[NETWORKS], task, split["val"])
+        members, truth = predict_members(networks, RECIPES[name], task, split["val"])
         mine = split["val"]
         modes = known.modes.of(mine)
         logs = log_constants(companion, known.pooled[mine], modes)
@@ -40,8 +40,8 @@ def compare_settings(seeds: Sequence[int], results: str | Path | None = None, ca
             for share in SHARES:
                 mended, _ = mend(members[:, :, 1], logs, modes, share, shaped)
                 rows.append({"seed": seed, "share": share, "shape": "sum over modes" if shaped else "networks", "mae_ten": mae_ten(truth[:, 1], mended.mean(0)), "n": len(mine), "with_modes": int(modes.known.sum())})
-    words = " ".join(f"--seeds {seed}" for seed in seeds)
+    words = " ".join(f"--seeds {seed}" for seed in seeds) + (f" --recipe {name}" if name != NETWORKS else "")
     record = {"rows": rows, "chosen": {"share": SHARE, "shape": "sum over modes"}, "data_sha256": task.checksum, "command": f"dtnet train physics --compare {words}",
               "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
-    write_json(results or RESULTS / "physics_settings.json", plain(record))
+    write_json(results or RESULTS / f"{MENDED[networks_in(name)]}_settings.json", plain(record))
     return record

@@ -128,7 +128,7 @@ def mended(seed: int) -> Said:
 
 @lru_cache(maxsize=1)
 def _known():
-    return benchmark_modes(task(), progress=False)
+    return benchmark_modes("best", task(), progress=False)
 
 
 class ThroughModes(nn.Module):

@@ -42,14 +42,13 @@ def charges(structure) -> np.ndarray:
     return z - z.mean(0)
 
 
-NAME = "best-wide"
-"""The recipe whose networks ship."""
-
-
 class World:
     """Everything that the module asks others for. Networks say what they say whatever the labels of the records are."""
 
-    def __init__(self, monkeypatch, tmp_path):
+    def __init__(self, monkeypatch, tmp_path, variant="best"):
+        self.variant, self.name, self.mended = variant, f"{variant}-wide", {"best": "physics", "default": "default-physics"}[variant]
+        self.encoder, self.layers = {"best": ("nequix-oam-1-pft", "nequix-oam-1-pft:0-4"), "default": ("7net-0", "7net-0:0-5")}[variant]
+        self.recipe = recipes.RECIPES[self.name]
         self.records, self.features, self.fitted, self.shipped = small_records(N), MadeUp(), [], []
         self.known, self.springs, self.weights = list(self.records), springs, tmp_path / "weights"
         extra = [replace(r, id=f"sol-{r.id}", mp_id=None, functional="PBEsol") for r in small_records(N + 4)[N:]]
@@ -60,18 +59,18 @@ class World:
         monkeypatch.setattr(joint, "near_twins", lambda *_: [(int(self.split()["test"][0]), int(self.split()["train"][0]))])
         monkeypatch.setattr(module, "compute_features", self.features.features)
         monkeypatch.setattr(module, "load_encoder", lambda name: name)
-        monkeypatch.setattr(module, "stored_force_constants", lambda encoder, structures, *_, compute: [self.springs(s) for s in structures] if encoder == module.POTENTIAL and not compute else None)
-        monkeypatch.setattr(module, "charges_out_of_fold", lambda features, records, **_: [charges(r.structure) for r in records] if features == module.FEATURES else None)
+        monkeypatch.setattr(module, "stored_force_constants", lambda encoder, structures, *_, compute: [self.springs(s) for s in structures] if encoder == self.encoder and not compute else None)
+        monkeypatch.setattr(module, "charges_out_of_fold", lambda features, records, **_: [charges(r.structure) for r in records] if features == self.layers else None)
         monkeypatch.setattr(module, "fit_member", lambda recipe, task, split, seed, m, *_: self.fitted.append((seed, m)) or SimpleNamespace(model=m))
         monkeypatch.setattr(module, "load_network", lambda path: self.shipped.append(path) or (int(path.stem), {}))
         monkeypatch.setattr(module, "predict_members", self.told)
         reach = fit_reach(invariants_of(self.features.features(module.REACH_FEATURES, [r.structure for r in self.records[:40]])), ["a"] * 40, ["MgO"] * 40)
         replace(reach, typical=0.9).save(self.weights / KNOWN)
-        write_json(self.weights / "best/calibration.json", {"members": ["x"], "targets": {t: {"base": 0.5, "growth": growth} for t, growth in GROWTH.items()}})
+        write_json(self.weights / variant / "calibration.json", {"members": ["x"], "targets": {t: {"base": 0.5, "growth": growth} for t, growth in GROWTH.items()}})
         self.cache, self.results = tmp_path / "cache", tmp_path / "physics.json"
 
     def task(self):
-        return joint.load_task(recipes.RECIPES[NAME], cache_dir=self.cache, progress=False)
+        return joint.load_task(self.recipe, cache_dir=self.cache, progress=False)
 
     def split(self, seed=0, kind="record"):
         return joint.draw_split(self.records, seed, kind)
@@ -80,7 +79,7 @@ class World:
         """Each network is off by a factor of its own for each crystal, and by a part that is not the tensor's shape."""
         answers = []
         for m in networks:
-            assert recipe is recipes.RECIPES[NAME]
+            assert recipe is self.recipe
             for i in rows:
                 r, g = self.known[i], np.random.default_rng([m, i])
                 parts = np.stack([r.eps_electronic, r.eps_ionic]) * g.normal(1.1, 0.2, (2, 1, 1)) + np.diag(g.uniform(0.1, 0.5, 3))
@@ -89,28 +88,28 @@ class World:
         return np.array(answers).reshape(len(networks), len(rows), 3, 3, 3), truth
 
     def run(self, seeds, **more):
-        return module.run_physics(seeds, results=self.results, weights=self.weights, cache_dir=self.cache, progress=False, **{"name": NAME} | more)
+        return module.run_physics(seeds, results=self.results, weights=self.weights, cache_dir=self.cache, progress=False, **{"name": self.name} | more)
 
     def expected(self, seed=0):
         """Companion of the split, and for validation and test crystals (plain, mended, apart, truth), all from their definitions."""
         task = self.task()
         split, benchmark = task.split(seed), [r.structure for r in self.records]
         modes = modes_of([self.springs(s) for s in benchmark], [charges(s) for s in benchmark], [s.volume for s in benchmark])
-        pooled = invariants_of(self.features.features(module.FEATURES, benchmark))
+        pooled = invariants_of(self.features.features(self.layers, benchmark))
         mine = np.array([i for i in split["train"] if i < N and modes.known[i]])
         constants = scalar_constant(np.stack([r.eps_ionic for r in self.records]))
         companion, said = fit_companion(pooled[mine], modes.numbers[mine], constants[mine]), {}
         for part in ("val", "test"):
             rows = split[part]
-            plain, truth = self.told(range(len(recipes.RECIPES[NAME].members)), recipes.RECIPES[NAME], task, rows)
+            plain, truth = self.told(range(len(self.recipe.members)), self.recipe, task, rows)
             mended, _, apart = mend_all(companion, plain, plain, pooled[rows], Modes(modes.numbers[rows], modes.sums[rows]))
             said[part] = plain, mended, apart, truth
         return companion, said, split, modes, mine
 
 
-@pytest.fixture
-def world(monkeypatch, tmp_path):
-    return World(monkeypatch, tmp_path)
+@pytest.fixture(params=["best", "default"])
+def world(monkeypatch, tmp_path, request):
+    return World(monkeypatch, tmp_path, request.param)
 
 
 def close(one, other) -> bool:
@@ -121,7 +120,7 @@ def close(one, other) -> bool:
 def test_records_by_hand(world):
     """Scores with modes and without, of all test crystals and of kinds of them; nothing but the split's training crystals with modes is fitted."""
     runs = world.run([1, 0])
-    members = len(recipes.RECIPES[NAME].members)
+    members = len(world.recipe.members)
     assert world.fitted == [(1, m) for m in range(members)] and [p.stem for p in world.shipped] == [str(m) for m in range(members)]  # those of seed 0 ship
     assert [(r["seed"], r["target"]) for r in runs] == [(1, "ionic"), (1, "total"), (0, "ionic"), (0, "total")]
     for run in runs:
@@ -129,7 +128,7 @@ def test_records_by_hand(world):
         plain, mended, _, truth = said["test"]
         true, before, after = truth[:, k], plain.mean(0)[:, k], mended.mean(0)[:, k]
         assert run["mae_ten"] == pytest.approx(mae_ten(true, after), rel=1e-3) and run["without"]["mae_ten"] == pytest.approx(mae_ten(true, before), rel=1e-5)
-        assert (run["model"], run["encoder"].split("+")[0], run["split"], run["profile"]) == ("DTNet-joint with modes, more labels", "nequix-oam-1-pft", "record", "full")
+        assert (run["model"], run["encoder"].split("+")[0], run["split"], run["profile"]) == ("DTNet-joint with modes, more labels", world.encoder, "record", "full")
         assert run["n_fitted"] == len(mine) and run["n_train"] == len(split["train"]) and run["n_test"] == len(true) and run["data_sha256"] == "sum"
         rows = split["test"]
         sums = np.exp(modes.numbers[rows])
@@ -138,9 +137,9 @@ def test_records_by_hand(world):
         assert 0 < masks["soft"].sum() < masks["with_modes"].sum() < len(rows)
         for kind, mask in masks.items():
             assert run["kinds"][kind] == pytest.approx({"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}, rel=1e-3)
-        assert run["command"] == f"dtnet train physics --recipe best-wide --split record --seeds {run['seed']}" and 0 <= run["wall_s"] < 1000
-        assert run["settings"] == {"networks": NAME, "potential": "nequix-oam-1-pft", "share": 0.8, "dampings": [0.05, 0.15, 0.3, 0.6, 1.2], "soft": [0.6, 1 / 3]}
-    assert not world.weights.joinpath("physics").exists()
+        assert run["command"] == f"dtnet train physics --recipe {world.name} --split record --seeds {run['seed']}" and 0 <= run["wall_s"] < 1000
+        assert run["settings"] == {"networks": world.name, "potential": world.encoder, "share": 0.8, "dampings": [0.05, 0.15, 0.3, 0.6, 1.2], "soft": [0.6, 1 / 3]}
+    assert not world.weights.joinpath(world.mended).exists()
     again = world.run([0, 1])
     assert again == runs[2:] + runs[:2] and len(world.fitted) == members and len(world.shipped) == members  # nothing is done twice
     world.run([0], kind="group")
@@ -151,13 +150,13 @@ def test_intervals_by_hand(world):
     """Factors from validation crystals of all seeds, narrowed for their growth on those of the seed that ships, and coverage of test crystals."""
     with pytest.raises(ValueError, match=r"seeds are \[1, 2\]; 0, whose networks ship, is not among them"):
         world.run([1, 2], ship=True)
-    with pytest.raises(ValueError, match="the recipe is best; the networks that ship are of best-wide"):
-        world.run([0], ship=True, name="best")
+    with pytest.raises(ValueError, match=f"the recipe is {world.variant}; the networks that ship are of {world.name}"):
+        world.run([0], ship=True, name=world.variant)
     world.run([1, 0], ship=True)
-    about, told = read_json(world.weights / "physics/calibration.json"), read_json(world.results.with_name("physics_intervals.json"))
-    assert about["networks"] == "best" and list(about["targets"]) == ["ionic", "total"]  # what it does not say is that of the networks
+    about, told = read_json(world.weights / world.mended / "calibration.json"), read_json(world.results.with_name(f"{world.mended}_intervals.json"))
+    assert about["networks"] == world.variant and list(about["targets"]) == ["ionic", "total"]  # what it does not say is that of the networks
     every, split = [world.expected(seed) for seed in (1, 0)], world.split()
-    assert close(load_companion(world.weights / "physics" / module.COMPANION), every[1][0]) and not close(load_companion(world.weights / "physics" / module.COMPANION), every[0][0])
+    assert close(load_companion(world.weights / world.mended / module.COMPANION), every[1][0]) and not close(load_companion(world.weights / world.mended / module.COMPANION), every[0][0])
     reach = module.load_reach(world.weights / KNOWN)
     away = {p: reach.nearest(reach.place(invariants_of(world.features.features(module.REACH_FEATURES, [world.records[i].structure for i in split[p]]))))[0] for p in ("val", "test")}
     assert told["seeds"] == [1, 0] and told["n_test"] == len(split["test"])
@@ -189,7 +188,7 @@ def test_recipes_with_other_labels_have_files_of_their_own():
 
 def shipped(world) -> tuple[bytes, dict]:
     world.run([0], ship=True)
-    return (world.weights / "physics" / module.COMPANION).read_bytes(), read_json(world.weights / "physics/calibration.json")["targets"]
+    return (world.weights / world.mended / module.COMPANION).read_bytes(), read_json(world.weights / world.mended / "calibration.json")["targets"]
 
 
 @pytest.mark.parametrize(("part", "companion_stays", "intervals_stay"), [("test", True, True), ("val", True, False), ("train", False, False)])

@@ -179,12 +179,13 @@ def ship(
 def modes(
     largest: Annotated[int, typer.Option(help="atoms of the largest crystals")] = 14,
     most: Annotated[int, typer.Option(help="larger ones, too, whose effort (products times bonds) is at most this")] = 0,
+    potential: Annotated[str, typer.Option(metavar="nequix-oam-1-pft|7net-0", help="of which: 7net-0 for default-physics, minutes; the other for physics, hours")] = "nequix-oam-1-pft",
 ) -> None:
-    """Compute force constants of the benchmark's crystals, which the variant "physics" learns from; what is on disk is skipped. Hours."""
+    """Compute force constants of the benchmark's crystals, which the variants with modes learn from; what is on disk is skipped."""
     from ...training import physics as chapter
 
     use_threads(1)
-    print(f"{chapter.run_modes(largest, most)} crystals have force constants")
+    print(f"{chapter.run_modes(largest, most, potential)} crystals have force constants")
 
 
 @app.command(cls=Command)
@@ -192,9 +193,9 @@ def physics(
     split: Split = "record",
     seeds: Seeds = None,
     ship: Annotated[bool, typer.Option(help="write what ships, too: the companion and its intervals")] = False,
-    compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json")] = False,
+    compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json, default-physics_settings.json")] = False,
     results: Annotated[str | None, typer.Option(help="gets a record for the ionic and the total tensor of each seed; default: data/results/physics.json, physics_wide.json for a wide recipe")] = None,
-    recipe: Annotated[str, typer.Option(metavar="best|best-wide", callback=among("training.recipes", "RECIPES"), help="whose networks; best-wide ship")] = "best",
+    recipe: Annotated[str, typer.Option(metavar="default|default-wide|best|best-wide", callback=among("training.recipes", "RECIPES"), help="whose networks; the wide ones ship")] = "best",
 ) -> None:
     """Mend the ionic tensors of a recipe's networks by the crystals' modes, and test it."""
     from ...base.results import finished_runs, from_file
@@ -204,7 +205,7 @@ def physics(
     if compare:
         from ...training.physics_settings import compare_settings
 
-        for row in compare_settings(_five(seeds))["rows"]:
+        for row in compare_settings(_five(seeds), recipe)["rows"]:
             print(f"seed {row['seed']}: share {row['share']}, shape of the {row['shape']}: MAE_ten {row['mae_ten']:.3f}", flush=True)
         return
     file = results or chapter.default_results(recipe)
