@@ -152,20 +152,33 @@ class SevenNet:
                 blocks[n] = self._features(graph, n, clean)
                 if messages is not None:
                     blocks[n] = self._with_bonds(blocks[n], n, graph, embed, messages)
-            if n == 1:  # scalars in: exact, the inversion only changes signs
-                images = torch.cat([images, torch.where(_odd_slots(self._irreps[1]), -images, images)])
+            if n == 1:
+                images = self._with_inversion(images)
         return blocks
 
+    def _with_inversion(self, images: Tensor) -> Tensor:
+        """[2, N, irreps] of the first layer's [1, N, irreps], which is exact: scalars go in, so that the inversion only changes signs."""
+        return torch.cat([images, torch.where(_odd_slots(self._irreps[1]), -images, images)])
+
+    def _repeated(self, embed: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+        """What the network's modules take for all images at once."""
+        data = dict(embed, x=images.flatten(0, 1))
+        for key in _PER_ATOM & data.keys():
+            data[key] = torch.cat([embed[key]] * len(images))
+        return data
+
     def node_energies(self, graph: Graph) -> Tensor:
-        """Energy of each atom [N] in eV, differentiable by the graph's edge vectors."""
+        """Energy of each atom [N] in eV, the mean of the crystal's and its inversion's, differentiable by the graph's edge vectors."""
         embed = self._embed(graph)
         images = embed["x"][None]
         for n in self.layers[1:]:
             images, _ = self._layer(n, images, embed, False)
-        data = dict(embed, x=images[0])
+            if n == 1:
+                images = self._with_inversion(images)
+        data = self._repeated(embed, images)
         for name in _ENERGY:
             data = self._modules[name](data)
-        return data["atomic_energy"][:, 0]
+        return data["atomic_energy"].view(2, -1).mean(0)
 
     def _embed(self, graph: Graph) -> dict[str, Tensor]:
         """Run what comes before the layers: spherical harmonics, radial basis, embedding of the elements."""
@@ -190,9 +203,7 @@ class SevenNet:
     ) -> tuple[Tensor, Tensor | None]:
         """One message-passing layer: [P, N, irreps] of the crystal (and its inversion) in and out, and messages [P, E, irreps]."""
         p, messages = len(images), None
-        data = dict(embed, x=images.flatten(0, 1))
-        for key in _PER_ATOM & data.keys():
-            data[key] = torch.cat([embed[key]] * p)
+        data = self._repeated(embed, images)
         for name, module in self._modules.items():
             if name == f"{n - 1}_convolution":
                 sums, messages = self._convolutions[n](

@@ -21,7 +21,8 @@ from dtnet_core.physics.force_constants import (
 from dtnet_core.physics.modes import DAMPINGS, PER_VOLUME, polar_modes
 from dtnet_core.potentials.graph import build_graph
 from dtnet_core.potentials.open_encoder import OpenEncoder
-from tests.conftest import CRYSTALS, turn
+from dtnet_core.potentials.registry import load_encoder
+from tests.conftest import CRYSTALS, random_rotation, turn
 
 
 class Embedded(OpenEncoder):
@@ -237,6 +238,15 @@ def test_symmetry_changes_no_force_constant(name):
     np.testing.assert_allclose(found, whole, atol=1e-5 * np.abs(whole).max())
     np.testing.assert_allclose(found, found.T, atol=1e-12)
     np.testing.assert_allclose(found.reshape(len(structure), 3, -1).sum(0), 0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "axes"), [("hexagonal", random_rotation(3)), ("triclinic", -random_rotation(4))])
+def test_sevennet_gives_force_constants_that_turn_with_the_crystal(name, axes):
+    """Its own energies change a little with the handedness of a crystal; the mean of both does not, nor do its derivatives."""
+    structure, potential = CRYSTALS[name](), load_encoder("7net-0", torch.float64)
+    found, every = force_constants(potential, structure), np.kron(np.eye(len(structure)), axes)
+    np.testing.assert_allclose(found, hessian(potential, structure), atol=1e-5 * np.abs(found).max())
+    np.testing.assert_allclose(force_constants(potential, turn(structure, axes)), every @ found @ every.T, atol=1e-7 * np.abs(found).max())
 
 
 def test_effort_is_products_times_bonds():
