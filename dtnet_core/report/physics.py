@@ -13,7 +13,7 @@ _SPLITS = {"record": "random", "group": "by formula"}
 
 
 def physics_table(runs: Sequence[Mapping]) -> str:
-    """`data/results/physics.json`: the same networks without and with the crystals' modes, mean and standard deviation over seeds."""
+    """`data/results/physics.json` or a neighbour: the same networks without and with the crystals' modes, mean and standard deviation over seeds."""
     frame = pd.DataFrame(
         {"split": r["split"], "target": r["target"], "seed": r["seed"], "crystals": who, "n": found["n"], "without": found["without"], "with": found["mae_ten"]}
         for r in runs
@@ -27,7 +27,7 @@ def physics_table(runs: Sequence[Mapping]) -> str:
 
 
 def settings_table(record: Mapping) -> str:
-    """`data/results/physics_settings.json`: ionic MAE_ten of validation crystals, mean over the splits, by the companion's share and the tensor's shape."""
+    """`data/results/physics_settings.json` or its neighbour: ionic MAE_ten of validation crystals, mean over the splits, by the companion's share and the tensor's shape."""
     frame = pd.DataFrame(record["rows"]).groupby(["shape", "share"])["mae_ten"].mean().unstack()
     frame.columns = [f"share {share:g}" for share in frame.columns]
     return markdown_table(frame.map("{:.3f}".format).reset_index().rename(columns={"shape": "shape of the"}))
@@ -59,10 +59,11 @@ def physics_sentence(runs: Sequence[Mapping]) -> str:
             f"{100 * mine['ionic']['w25'].mean():.0f} % of ionic tensors are then within 25 %, {100 * mine['ionic']['b25'].mean():.0f} % without.")  # fmt: skip
 
 
-def intervals_text(record: Mapping) -> str:
-    """`data/results/physics_intervals.json`, in a sentence."""
-    held = "; ".join(f"{t} {100 * c['test']['0.68']:.0f} and {100 * c['test']['0.9']:.0f} %" for t, c in record["covered"].items())
-    return f"68 and 90 % intervals of the variant \"physics\" hold of the {record['n_test']} test crystals of the split of the networks that ship: {held}."
+def intervals_text(records: Mapping[str, Mapping]) -> str:
+    """Variant -> `data/results/physics_intervals.json` or its neighbour, in a sentence."""
+    held = {v: "; ".join(f"{t} {100 * c['test']['0.68']:.0f} and {100 * c['test']['0.9']:.0f} %" for t, c in r["covered"].items()) for v, r in records.items()}
+    (n,) = {r["n_test"] for r in records.values()}
+    return f"68 and 90 % intervals hold of the {n} test crystals of the split of the networks that ship: " + "; ".join(f"`{v}` {words}" for v, words in held.items()) + "."
 
 
 def _spread(values: pd.Series) -> str:

@@ -120,7 +120,7 @@ def known_text(record: Mapping) -> str:
         each = {name: crystals[i] for name, crystals in variants.items()}
         row = {"crystal": first["name"]}
         for target in ("electronic", "total"):
-            row |= {f"{target}, {name}": _constant(one, target) for name, one in each.items()}
+            row |= {f"{target}, {name}": _constant(one, target) for name, one in each.items() if target == "total" or "modes" not in one}
         inside = "-" if first["refused"] else "yes" if first["in_domain"] else "no"
         rows.append(row | {"in the domain": inside, "distance": "-" if first["refused"] else f"{first['distance']:.1f}"})
         said = f"refused: {first['refused']}" if first["refused"] else "; ".join(first["warnings"]) or "no warning"

@@ -106,8 +106,8 @@ def networks_of(name: str, task: Task, split: Mapping[str, np.ndarray], seed: in
 
 
 def default_results(name: str) -> Path:
-    """Where a recipe's scores are kept: those of recipes with other labels are not mixed; a record's `settings` name the recipe."""
-    return RESULTS / ("physics.json" if RECIPES[name].model == JOINT else "physics_wide.json")
+    """Where a recipe's scores are kept: those of other networks, or of other labels, are not mixed."""
+    return RESULTS / f"{MENDED[networks_in(name)]}{'' if RECIPES[name].model == JOINT else '_wide'}.json"
 
 
 def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path | None = None, ship: bool = False, weights: str | Path | None = None,

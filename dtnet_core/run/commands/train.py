@@ -194,7 +194,7 @@ def physics(
     seeds: Seeds = None,
     ship: Annotated[bool, typer.Option(help="write what ships, too: the companion and its intervals")] = False,
     compare: Annotated[bool, typer.Option(help="instead: vary share and shape, on validation crystals only; data/results/physics_settings.json, default-physics_settings.json")] = False,
-    results: Annotated[str | None, typer.Option(help="gets a record for the ionic and the total tensor of each seed; default: data/results/physics.json, physics_wide.json for a wide recipe")] = None,
+    results: Annotated[str | None, typer.Option(help="gets a record for the ionic and the total tensor of each seed; default: in data/results, physics.json or default-physics.json, _wide.json for a wide recipe")] = None,
     recipe: Annotated[str, typer.Option(metavar="default|default-wide|best|best-wide", callback=among("training.recipes", "RECIPES"), help="whose networks; the wide ones ship")] = "best",
 ) -> None:
     """Mend the ionic tensors of a recipe's networks by the crystals' modes, and test it."""
