@@ -26,6 +26,7 @@ from ..data.splits import split_by_group
 from ..members import both_tensors, with_total
 from ..readout import DTNet
 from ..training.joint import CODE_OF_A_RUN, Task, fit_member
+from ..training.recipes import RECIPES as SHIPPED
 from ..training.recipes import TRAIN, Recipe
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
@@ -37,8 +38,12 @@ SMALL = Recipe(("7net-0:0-5", "7net-l3i5:0-5"), train=replace(TRAIN, max_epochs=
 WIDE = replace(SMALL, labels=LABELS, train=replace(TRAIN, max_epochs=10))
 """The same of the recipe "default-wide"."""
 SHIPS, BEFORE, TOLD = "labels that ship", "labels of before", "labels that ship, of the kind too"
-RECIPES = {SHIPS: WIDE, BEFORE: SMALL, TOLD: WIDE}
-"""`BEFORE`, networks shipped that had not learned from files of electronic labels. With `TOLD` these files alone may show crystals of a kind."""
+BEST_BEFORE, BEST_TOLD = f"best, {BEFORE}", f"best, {TOLD}"
+_BEST = tuple(dict.fromkeys(SHIPPED["best"].members))
+RECIPES = {SHIPS: WIDE, BEFORE: SMALL, TOLD: WIDE, BEST_BEFORE: replace(SMALL, members=_BEST), BEST_TOLD: replace(WIDE, members=_BEST)}
+"""`BEFORE`, networks shipped that had not learned from files of electronic labels. With `TOLD` these files alone may show crystals of a kind. With "best", a member of each encoder of that recipe."""
+TOLD_OF_THE_KIND = (TOLD, BEST_TOLD)
+WITHOUT_CLUSTERS = (TOLD, BEST_BEFORE, BEST_TOLD)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class Fold:
 
 
 def folds_of(name: str, kept: Sequence[Fold]) -> list[Fold]:
-    """Those that a variant answers for: all, but no clusters with `TOLD`."""
-    return [f for f in kept if name != TOLD or not f.name.startswith("clusters")]
+    """Those that a variant answers for: all, but no clusters with some."""
+    return [f for f in kept if name not in WITHOUT_CLUSTERS or not f.name.startswith("clusters")]
 
 
 def file_of(task: Task, i: int) -> str:
@@ -122,7 +127,7 @@ def answers(task: Task, fold: Fold, name: str, cache_dir: str | Path | None = No
         total tensors [M, b, 3, 3, 3]. "commit" that trained them.
     """
     recipe = RECIPES[name]
-    split = fold.split(task, recipe.labels, told=name == TOLD)
+    split = fold.split(task, recipe.labels, told=name in TOLD_OF_THE_KIND)
     key = hashlib.sha256(repr((recipe, task.checksum, sources(*CODE_OF_A_RUN), *map(bytes, split.values()))).encode()).hexdigest()[:16]
     path = Path(cache_dir or default_cache_dir()) / "domain" / f"{fold.name.replace(' ', '-')}-{key}.npz"
     if path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,17 @@ def kind_scores(fold: Fold, alone: Mapping, leaning: Mapping, rows: np.ndarray, 
     return found
 
 
+def pooled_auroc(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """By target: does the relative width of the interval tell the answers that are off by more than 25 % from the others, among the tested crystals of all folds?"""
+    together = lambda target, key: np.concatenate([j[target][key] for j in judged])  # noqa: E731
+    return {t: _auroc(together(t, "off"), half_widths(judged, powers, t) / together(t, "constant")) for t in TARGETS}
+
+
+def half_widths(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]], target: str) -> np.ndarray:
+    """[b]: of the narrower intervals of all tested crystals of all folds."""
+    return np.concatenate([j[target]["factors"][str(COVERAGES[0])] * j[target]["spread"] * growth(j["distance"], p[target]) for j, p in zip(judged, powers, strict=True)])
+
+
 def _errors(judged: Mapping[str, np.ndarray]) -> dict[str, float]:
     error = judged["error"]
     return {"mae_ten": error.mean(), "median": np.median(error), "worst_percentile": np.quantile(error, 0.99), "off_by_25": judged["off"].mean(), "at_bound": judged["at_bound"].mean()}
@@ -81,45 +93,58 @@ def curves(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]]) -> 
     for target in TARGETS:
         error = np.concatenate([j[target]["error"] for j in judged])
         distance = np.concatenate([j["distance"] for j in judged])
-        wide = np.concatenate([j[target]["factors"][str(COVERAGES[0])] * j[target]["spread"] * growth(j["distance"], p[target]) for j, p in zip(judged, powers, strict=True)])
+        wide = half_widths(judged, powers, target)
         found[target] = {"kept": KEPT} | {name: sparsification(error, doubt) for name, doubt in (("interval", wide), ("distance", distance), ("error", error))}
     return found
 
 
-def run_domain(names: Sequence[str] = tuple(RECIPES), results: str | Path | None = None, weights: str | Path | None = None,
+def judge_variant(name: str, task: Task, every: Sequence[Fold], invariants: np.ndarray, truth: np.ndarray, cache_dir: str | Path | None = None, progress: bool = True) -> dict:
+    """What the networks of one of `benchmark.RECIPES` are worth for the folds that they answer for. The power with which intervals grow is fitted, for the figures of a fold, on all others."""
+    started, kept = time.monotonic(), folds_of(name, every)
+    judged: dict[str, list] = {"networks": [], "leaning": []}
+    rows, commits, limits = [], set(), []
+    for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):
+        answer = answers(task, fold, name, cache_dir, progress)
+        reach = reach_of(task, answer["train"], invariants)
+        judged["leaning"].append(judge_fold(answer, truth, reach, invariants))
+        judged["networks"].append(judge_fold(answer, truth, replace(reach, guess=None), invariants))
+        near = reach.nearest(reach.place(invariants[answer["val"]]))[0]
+        limits.append(float(np.quantile(near, LIMIT) / np.median(near)))
+        rows.append(answer["test"])
+        commits.add(str(answer["commit"]))
+    without = [{way: {t: smallest_power([j for k, j in enumerate(js) if k != i], t) for t in TARGETS} for way, js in judged.items()} for i in range(len(kept))]
+    kinds = {}
+    for i, fold in enumerate(kept):
+        kinds |= kind_scores(fold, judged["networks"][i], judged["leaning"][i], rows[i], without[i], limits[i])
+    powers = {way: {t: smallest_power(js, t) for t in TARGETS} for way, js in judged.items()}
+    return {"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
+            "curves": curves(judged["leaning"], [w["leaning"] for w in without]), "auroc": pooled_auroc(judged["leaning"], [w["leaning"] for w in without]),
+            "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits), "wall_s": round(time.monotonic() - started, 1)}  # fmt: skip
+
+
+def run_domain(names: Sequence[str] = tuple(RECIPES), ship: bool = True, results: str | Path | None = None, weights: str | Path | None = None,
                data_dir: str | Path | None = None, cache_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
     """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `trust.reach.Reach` beside the weights.
 
-    The power with which intervals grow is fitted, for the figures of a fold, on all other folds; what ships is fitted on all. Variants of
-    `benchmark.RECIPES` that are not among `names` stay in the file as they are; `benchmark.SHIPS` is always run, as its intervals ship.
+    Variants of `benchmark.RECIPES` that are not among `names` stay in the file as they are. What ships grows its intervals with a power fitted on all
+    folds of `benchmark.SHIPS`, which is run, too; without `ship` nothing that ships is touched.
     """
     started, path = time.monotonic(), Path(results or RESULTS / "domain.json")
-    task = load_task(RECIPES[SHIPS], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    before = read_json(path) if path.is_file() else {"variants": []}
+    chosen = list(dict.fromkeys((SHIPS, *names) if ship else names))
+    members = tuple(dict.fromkeys(m for name in chosen for m in RECIPES[name].members))
+    task = load_task(replace(RECIPES[SHIPS], members=members), data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     invariants, truth = pooled_invariants(task.of(FEATURES)).astype(float), truth_of(task)
-    every, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in (read_json(path)["variants"] if path.is_file() else ())}
-    for name in dict.fromkeys((SHIPS, *names)):
-        kept = folds_of(name, every)
-        judged: dict[str, list] = {"networks": [], "leaning": []}
-        rows, commits, limits = [], set(), []
-        for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):
-            answer = answers(task, fold, name, cache_dir, progress)
-            reach = reach_of(task, answer["train"], invariants)
-            judged["leaning"].append(judge_fold(answer, truth, reach, invariants))
-            judged["networks"].append(judge_fold(answer, truth, replace(reach, guess=None), invariants))
-            near = reach.nearest(reach.place(invariants[answer["val"]]))[0]
-            limits.append(float(np.quantile(near, LIMIT) / np.median(near)))
-            rows.append(answer["test"])
-            commits.add(str(answer["commit"]))
-        without = [{way: {t: smallest_power([j for k, j in enumerate(js) if k != i], t) for t in TARGETS} for way, js in judged.items()} for i in range(len(kept))]
-        kinds = {}
-        for i, fold in enumerate(kept):
-            kinds |= kind_scores(fold, judged["networks"][i], judged["leaning"][i], rows[i], without[i], limits[i])
-        powers = {way: {t: smallest_power(js, t) for t in TARGETS} for way, js in judged.items()}
-        found[name] = {"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
-                       "curves": curves(judged["leaning"], [w["leaning"] for w in without]),
-                       "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits)}  # fmt: skip
-    record = {"variants": [found[name] for name in RECIPES if name in found], "command": "dtnet results domain", "data_sha256": task.checksum, "guess": guess.settings(),
-              "shipped": _ship(task, invariants, found[SHIPS]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
+    every, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in before["variants"]}
+    for name in chosen:
+        found[name] = judge_variant(name, task, every, invariants, truth, cache_dir, progress)
+        if not ship:
+            command = f"dtnet results domain --no-ship {' '.join(f'--labels {shlex.quote(n)}' for n in chosen)}"
+            found[name] |= {"command": command, "data_sha256": task.checksum, **provenance()}
+    record = before | {"variants": [found[name] for name in RECIPES if name in found]}
+    if ship:
+        record |= {"command": "dtnet results domain", "data_sha256": task.checksum, "guess": guess.settings(),
+                   "shipped": _ship(task, invariants, found[SHIPS]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
     write_json(path, plain(record))
     return record
 

@@ -12,11 +12,21 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS
+from dtnet_core.base.results import write_json
 from dtnet_core.crystals.record import Record
-from dtnet_core.domain.benchmark import RECIPES, TOLD, Fold, rows_of_labels
+from dtnet_core.domain import record as module
+from dtnet_core.domain.benchmark import (
+    BEST_TOLD,
+    RECIPES,
+    SHIPS,
+    TOLD,
+    WITHOUT_CLUSTERS,
+    Fold,
+    rows_of_labels,
+)
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
-from dtnet_core.domain.record import KEPT, kind_scores, sparsification
+from dtnet_core.domain.record import KEPT, kind_scores, pooled_auroc, sparsification
 from dtnet_core.trust.guess import RAMPS
 
 
@@ -127,11 +137,24 @@ def test_scores_of_a_kind_by_hand():
     assert (e["leaning"]["covered_or_marked"], e["leaning"]["missed_at_bound"]) == (1.0, pytest.approx(1 / 3))
 
 
+def test_doubt_is_judged_on_all_folds_together_by_hand():
+    """Widths relative to the constants: the three wrong answers are among the four most doubtful of eight."""
+    one = judged([False, True, True, False], [0.0] * 4, [1.0, 2.0, 1.0, 1.0], [0.1, 0.2, 0.5, 0.3])
+    other = judged([False, False, True, False], [0.0] * 4, [1.0] * 4, [0.1, 0.1, 0.1, 0.1])
+    for target in ("electronic", "ionic", "total"):
+        other[target] = other[target] | {"constant": np.array([2.0, 2.0, 0.5, 2.0])}
+    flat = {t: 0.0 for t in ("electronic", "ionic", "total")}
+    # relative widths without growth, in units of 0.1: 1 2 5 3 | 1 1 4 1; wrong: 2, 5 and 4; pairs lost: 2 against 3
+    assert pooled_auroc([one, other], [flat, flat])["ionic"] == pytest.approx(1 - 1 / 15)
+    # a distance of 2 doubles the second one's with a power of 1
+    assert pooled_auroc([one, other], [{t: 1.0 for t in flat}, flat])["ionic"] == 1.0
+
+
 def test_stored_record_says_what_trained_and_what_held():
     stored = read_json(RESULTS / "domain.json")
     assert [v["labels"] for v in stored["variants"]] == list(RECIPES)
     for variant in stored["variants"]:
-        assert variant["trained_at"] and sum(variant["records"].values()) > 6000 and len(variant["kinds"]) == (9 if variant["labels"] == TOLD else 19)
+        assert variant["trained_at"] and sum(variant["records"].values()) > 6000 and len(variant["kinds"]) == (9 if variant["labels"] in WITHOUT_CLUSTERS else 19)
     shipped = stored["shipped"]
     for covered_by in shipped["covered"].values():
         for shares in covered_by.values():
@@ -145,3 +168,23 @@ def test_leaning_costs_nothing_at_home():
     for target in ("electronic", "ionic", "total"):
         mean = {way: np.mean([row[target] for row in stored["rows"] if row["ramps"] == way]) for way in ("networks alone", "shipped")}
         assert mean["shipped"] <= 1.001 * mean["networks alone"]
+
+
+def test_variants_that_are_not_asked_for_stay_and_nothing_ships_unless_wanted(monkeypatch, tmp_path):
+    path, shipped, asked = tmp_path / "domain.json", [], []
+    write_json(path, {"variants": [{"labels": SHIPS}, {"labels": TOLD}], "shipped": "as it was", "commit": "old"})
+    monkeypatch.setattr(module, "load_task", lambda recipe, **_: asked.append(recipe) or SimpleNamespace(checksum="sum", of=lambda features: features))
+    monkeypatch.setattr(module, "pooled_invariants", lambda features: np.zeros((2, 3)))
+    monkeypatch.setattr(module, "truth_of", lambda task: None)
+    monkeypatch.setattr(module, "folds", lambda *_: [])
+    monkeypatch.setattr(module, "judge_variant", lambda name, *_: {"labels": name, "now": True, "growth_leaning": name})
+    monkeypatch.setattr(module, "_ship", lambda task, invariants, powers, weights: shipped.append(powers) or "anew")
+    module.run_domain([BEST_TOLD], False, path)
+    assert not shipped and asked[-1].members == ("nequix-oam-1-pft:0-4", "7net-0:0-5", "7net-l3i5:0-5")
+    stored = read_json(path)
+    assert (stored["shipped"], stored["commit"]) == ("as it was", "old") and [(v["labels"], v.get("now")) for v in stored["variants"]] == [(SHIPS, None), (TOLD, None), (BEST_TOLD, True)]
+    assert stored["variants"][2]["command"] == f"dtnet results domain --no-ship --labels '{BEST_TOLD}'" and stored["variants"][2]["data_sha256"] == "sum"
+    module.run_domain([TOLD], True, path)
+    assert shipped == [SHIPS] and asked[-1].members == ("7net-0:0-5", "7net-l3i5:0-5")
+    stored = read_json(path)
+    assert stored["shipped"] == "anew" and [v.get("now") for v in stored["variants"]] == [True, True, True]

@@ -78,16 +78,18 @@ def known() -> None:
 @app.command(cls=Command)
 def domain(
     labels: Annotated[list[str] | None, typer.Option(callback=among("domain.benchmark", "RECIPES"), help="what networks learn from; those not named stay in the file as they are; default: all")] = None,
+    ship: Annotated[bool, typer.Option(help="what ships grows its intervals by what is found")] = True,
 ) -> None:
     """Keep kinds of crystals from training and judge the answers for them: data/results/domain.json, and the known crystals beside the weights."""
     from ...domain.record import RECIPES, run_domain
 
-    record = run_domain(labels or tuple(RECIPES))
+    record = run_domain(labels or tuple(RECIPES), ship)
     for variant in record["variants"]:
         for kind, scores in variant["kinds"].items():
             e = scores["electronic"]
             print(f"{variant['labels']}: {kind}: {scores['n']} crystals, electronic MAE_ten {e['mae_ten']:.3f}, 90 % interval holds {e['covered_growing']['0.9']:.2f}")
-    print(record["shipped"])
+    if ship:
+        print(record["shipped"])
 
 
 @app.command(cls=Command)
