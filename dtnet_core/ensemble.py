@@ -202,8 +202,8 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     ----------
     target : {"electronic", "ionic", "total"}
     variant : str
-        "default" needs encoders that come with packages only; "best" a further package and downloaded weights; "physics", with the
-        same, computes force constants too, seconds to minutes a crystal, for a better ionic part.
+        "default" needs encoders that come with packages only; "best" a further package and downloaded weights. "default-physics" and "physics"
+        are these two with force constants of the potential, a second to minutes a crystal, for a better ionic part.
     folder : path, optional
         With a subfolder a variant; default: what ships with the kit.
 

@@ -72,6 +72,24 @@ def domain_table(record: Mapping, target: str = "electronic") -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
+def own_table(record: Mapping) -> str:
+    """`data/results/own_crystals.json`: by kind of crystal and variant the median relative error of the constants, and the share of them that 90 % intervals hold."""
+    frame = pd.DataFrame([
+        {"material of the labels": "yes" if row["known_material"] else "no", "bonding": row["bonding"], "variant": variant, "target": target, "error": abs(said[target]["constant"] - row["computed"][target]) / row["computed"][target],
+         "held": abs(said[target]["constant"] - row["computed"][target]) <= said[target]["half_width_90"]}
+        for variant, answers in record["variants"].items() for row, said in zip(record["crystals"], answers, strict=True) for target in ("electronic", "total") if said[target]
+    ])  # fmt: skip
+    rows = []
+    for (known, kind), group in frame.groupby(["material of the labels", "bonding"]):
+        counts = group[(group["target"] == "total")].groupby("variant").size()
+        row = {"material of the labels": known, "bonding": kind, "crystals": counts.max()}
+        for (target, variant), one in group.groupby(["target", "variant"], sort=False):
+            if target != "electronic" or "physics" not in variant:
+                row[f"{target}, {variant}"] = f"{100 * one['error'].median():.0f} % ({100 * one['held'].mean():.0f} %)"
+        rows.append(row)
+    return markdown_table(pd.DataFrame(rows))
+
+
 def ramps_table(record: Mapping) -> str:
     """`data/results/ramps.json`: MAE_ten of validation crystals, mean over the splits, for each way to lean on the guess."""
     frame = pd.DataFrame(record["rows"])

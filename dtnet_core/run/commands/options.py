@@ -100,6 +100,6 @@ Seeds = Annotated[list[int] | None, typer.Option(help="each draws a split and th
 Threads = Annotated[int, typer.Option(help="for torch; small networks gain nothing from more")]
 Device = Annotated[str, typer.Option(help='of the networks, for torch, such as "cuda"')]
 Again = Annotated[bool, typer.Option("--again", help="repeat what the results file holds")]
-Variant = Annotated[str, typer.Option(help="of the networks that ship: default, best (needs further weights), or physics (best with force constants: slow, better ionic parts)")]
+Variant = Annotated[str, typer.Option(help="of the networks that ship: default, best (needs further weights), default-physics or physics (the same with force constants: slower, better ionic parts)")]
 Scheduler = Annotated[str | None, typer.Option(help="local, slurm, or tcp://... of a Dask scheduler; default: this process")]
 Workers = Annotated[int | None, typer.Option(help="processes or jobs; default: all cores, one job")]

@@ -76,6 +76,15 @@ def known() -> None:
 
 
 @app.command(cls=Command)
+def own() -> None:
+    """Test the shipped networks on the kit's own DFPT crystals, none of which trained them: data/results/own_crystals.json."""
+    from ...domain.own import run_own
+    from ...report.trust import own_table
+
+    print(own_table(run_own()))
+
+
+@app.command(cls=Command)
 def domain(
     labels: Annotated[list[str] | None, typer.Option(callback=among("domain.benchmark", "RECIPES"), help="what networks learn from; those not named stay in the file as they are; default: all")] = None,
     ship: Annotated[bool, typer.Option(help="what ships grows its intervals by what is found")] = True,
