@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from pymatgen.core import Structure
 
 from .base.paths import WEIGHTS
 from .checkpoint import load_network
@@ -22,7 +23,7 @@ from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .members import encoders_of, known_elements, member_tensors, raw_spread
-from .physics.ionic import IonicPhysics, load_physics, mend_all
+from .physics.ionic import IonicPhysics, Modes, load_physics, mend_all
 from .potentials.store import compute_features
 from .readout import DTNet as Network
 from .trust.judge import unphysical
@@ -143,14 +144,10 @@ class Ensemble:
         crystals = as_structures(structures, self.elements)
         found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
         everything, unbounded, apart, place = self.opinions(found, len(crystals))
-        guess = np.zeros(len(crystals), dtype=bool)
-        said: list[tuple[str, ...]] = [()] * len(crystals)
+        modes = None
         if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
-            mine = found[self.physics.charges.features]
-            modes = self.physics.modes(crystals, mine, cache_dir, progress)
-            everything, unbounded, from_modes = mend_all(self.physics.companion, everything, unbounded, invariants_of(mine), modes)
+            everything, unbounded, from_modes, modes = mended(self.physics, crystals, found[self.physics.charges.features], everything, unbounded, cache_dir, progress)
             apart[modes.known, 1:] = from_modes[modes.known, None]
-            guess, said = modes.doubtful, modes.words()
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
@@ -160,11 +157,12 @@ class Ensemble:
         kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
         spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"], apart[kept]) for x in (members, raw)))
         where = stand(self.reach, crystals, place, unbounded, flags)
+        if modes is not None:
+            where = where.also(modes.doubtful, modes.words())
         wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
         std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
-        told = tuple((*words, *more) for words, more in zip(where.warnings, said, strict=True))
         axes = principal(members, raw, self.calibration.get("principal"), wider)
-        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain & ~guess, where.distance, where.nearest, told, axes)
+        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes)
 
     def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Place | None]:
         """What each network says of B = `number` crystals, two [M, B, 3, 3, 3] as of `members.member_tensors`, the first as of `trust.reach.Reach.lean`; its `apart` [B, 3]; and where they are.
@@ -185,6 +183,13 @@ class Ensemble:
         place = self.reach.locate(invariants_of(found[REACH_FEATURES]))
         leaning, apart = self.reach.lean(bounded, unbounded, place)
         return leaning, unbounded, apart, place
+
+
+def mended(physics: IonicPhysics, crystals: Sequence[Structure], features: Sequence[Features], bounded: np.ndarray, unbounded: np.ndarray,
+           cache_dir: str | Path | None = None, progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, Modes]:  # fmt: skip
+    """`physics.ionic.mend_all` of what networks say [M, B, 3, 3, 3] of crystals, and their modes, by features of the potential, one a crystal."""
+    modes = physics.modes(crystals, features, cache_dir, progress)
+    return (*mend_all(physics.companion, bounded, unbounded, invariants_of(features), modes), modes)
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

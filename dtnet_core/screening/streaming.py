@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
-from ..ensemble import load_ensemble
+from ..ensemble import load_ensemble, mended
+from ..features import split_crystals
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
+from ..physics.ionic import IonicPhysics
 from ..potentials.registry import load_encoder, parse_features
 from ..trust import guess
 from ..trust.judge import unphysical
@@ -45,7 +48,7 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
 
     Parameters
     ----------
-    ensemble : Ensemble, or anything with its `networks`, the `features` of each and its `reach`.
+    ensemble : Ensemble, or anything with its `networks`, the `features` of each, its `reach` and its `physics`.
     structures : sequence of pymatgen Structure
     flags : sequence of str, optional
         Doubts about each, "" for none.
@@ -68,6 +71,10 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
                 place = ensemble.reach.locate(invariants_of([encoded[REACH_FEATURES]]))
                 members, _ = ensemble.reach.lean(members, unbounded, place)
             where = stand(ensemble.reach, batch, place, unbounded, words)
+            if ensemble.physics is not None:
+                with TemporaryDirectory() as folder:
+                    members, _, _, modes = mended(ensemble.physics, batch, split_crystals(encoded[ensemble.physics.charges.features]), members, unbounded, folder, False)
+                where = where.also(modes.doubtful, modes.words())
             answers += [(members[:, i], where.row(i)) for i in range(len(batch))]
             batch, size = [], 0
     return answers
@@ -167,14 +174,12 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     RuntimeError
         After all others are done, when chunks were lost with their workers.
     ValueError
-        When `output` holds parts of another ensemble, for an ensemble with `physics`, or for a `chunk` or `workers` less than one; see also `entries`.
+        When `output` holds parts of another ensemble, or for a `chunk` or `workers` less than one; see also `entries`.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; a part has at least one crystal")
     ensemble = ensemble if ensemble is not None else load_ensemble("total", variant)
-    if getattr(ensemble, "physics", None) is not None:
-        raise ValueError("the variant that knows modes computes force constants of each crystal, which takes too long for a stream; choose best or default")
-    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach)
+    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach, getattr(ensemble, "physics", None))
     predict_members(ensemble, [_PROBE])  # what fails for every crystal fails here
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -201,14 +206,15 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
 
 
 class _Ensemble:
-    """What travels to the workers: features, networks and what they learned from."""
+    """What travels to the workers: features, networks, what they learned from, and what mends their ionic tensors."""
 
-    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None):
-        self.features, self.networks, self.reach = features, networks, reach
+    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None, physics: IonicPhysics | None = None):
+        self.features, self.networks, self.reach, self.physics = features, networks, reach, physics
 
     def digest(self) -> str:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]
         content += [self.reach.guess.weights.tobytes(), repr(guess.settings()).encode()] if self.reach is not None and self.reach.guess is not None else []
+        content += [self.physics.companion.weights.tobytes(), self.physics.charges.isotropic.tobytes()] if self.physics is not None else []
         return f"{' | '.join(self.features)} {hashlib.sha256(b''.join(content)).hexdigest()[:16]}"
 
 
