@@ -27,6 +27,7 @@ from dtnet_core.domain.benchmark import (
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
 from dtnet_core.domain.record import KEPT, kind_scores, pooled_auroc, sparsification
+from dtnet_core.report.trust import GROUPS, gains_text
 from dtnet_core.trust.guess import RAMPS
 
 
@@ -168,6 +169,14 @@ def test_leaning_costs_nothing_at_home():
     for target in ("electronic", "ionic", "total"):
         mean = {way: np.mean([row[target] for row in stored["rows"] if row["ramps"] == way]) for way in ("networks alone", "shipped")}
         assert mean["shipped"] <= 1.001 * mean["networks alone"]
+
+
+def test_gains_of_groups_by_hand():
+    """Means over the tested crystals of a group of kinds, not over its kinds."""
+    kinds = [k for group in GROUPS.values() for k in group]
+    told = lambda error, of: {"labels": of, "kinds": {k: {"n": 10 if k == kinds[0] else 1, "electronic": {"mae_ten": error if k == kinds[0] else 1.0}} for k in kinds}}  # noqa: E731
+    text = gains_text({"variants": [told(9.0, SHIPS), told(1.0, BEFORE), told(0.35, TOLD), told(1.0, BEST_BEFORE), told(2.3, BEST_TOLD)]})
+    assert "-50 % (new pairs of elements), +0 % (new ways of bonding)" in text and "+0 % (new pairs of elements)" in text and "by both +100 % (new pairs of elements)" in text
 
 
 def test_variants_that_are_not_asked_for_stay_and_nothing_ships_unless_wanted(monkeypatch, tmp_path):

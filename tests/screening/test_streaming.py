@@ -119,6 +119,22 @@ def test_stream_says_where_each_crystal_stands(tmp_path):
     assert table.loc["salt", "nearest"].split(", ")[0] == "mp-2 KCl" and "slab" in table.loc["slab", "warnings"]
 
 
+def test_stream_knows_modes(tmp_path, monkeypatch):
+    """As `predict` does, and nothing of them is kept; a supercell, an unstable crystal and one without polar modes among them."""
+    shipped = load_ensemble("total", "default-physics")
+    fluoride = Structure.from_spacegroup("Pm-3m", Lattice.cubic(4.3), ["Ba", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    pairs = [("MgO", CRYSTALS["cubic"]()), ("twice", CRYSTALS["cubic"]() * (1, 1, 2)), ("stretched", fluoride), ("ZnO", CRYSTALS["hexagonal"]())]
+    told = shipped.predict([s for _, s in pairs], tmp_path / "cache", False)
+    monkeypatch.setenv("DTNET_CACHE_DIR", str(tmp_path / "empty"))
+    predict_stream(pairs, tmp_path / "out", shipped, chunk=3, progress=False)
+    assert not list((tmp_path / "empty").rglob("*.npy"))
+    table = read_parts(tmp_path / "out").loc[[name for name, _ in pairs]]
+    np.testing.assert_allclose(table["eps_total_mean"], np.trace(told.tensors, axis1=1, axis2=2) / 3, rtol=0.01)  # stored features are rounded
+    assert table["in_domain"].tolist() == told.in_domain.tolist() and table["warnings"].tolist() == ["; ".join(words) for words in told.warnings]
+    assert "unstable" in table.loc["stretched", "warnings"] and not table.loc["stretched", "in_domain"]
+    np.testing.assert_allclose(table.loc["MgO", "eps_total_mean"], table.loc["twice", "eps_total_mean"], rtol=1e-3)
+
+
 def test_parts_of_before_are_read_beside_new_ones(ensemble, tmp_path):
     """Parts without the columns that say where a crystal stands are not computed again; the table has None there."""
     out = tmp_path / "out"
@@ -466,5 +482,9 @@ def test_parts_know_how_answers_lean(monkeypatch):
     before = told(shipped.reach)
     assert before == told(shipped.reach) != told(replace(shipped.reach, guess=None))
     assert before != told(replace(shipped.reach, guess=replace(shipped.reach.guess, weights=2 * shipped.reach.guess.weights)))
+    physics = load_ensemble("total", "default-physics").physics
+    others = [replace(physics, companion=replace(physics.companion, weights=2 * physics.companion.weights)), replace(physics, charges=replace(physics.charges, isotropic=2 * physics.charges.isotropic))]
+    each = [streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, p).digest() for p in (None, physics, *others)]
+    assert each[0] == before and len(set(each)) == 4
     monkeypatch.setattr(guess, "RAMPS", guess.Ramps(apart=(0.1, 0.2)))
     assert told(shipped.reach) != before
