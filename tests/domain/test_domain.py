@@ -16,6 +16,8 @@ from dtnet_core.base.results import write_json
 from dtnet_core.crystals.record import Record
 from dtnet_core.domain import record as module
 from dtnet_core.domain.benchmark import (
+    BEFORE,
+    BEST_BEFORE,
     BEST_TOLD,
     RECIPES,
     SHIPS,
