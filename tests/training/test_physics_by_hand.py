@@ -181,9 +181,15 @@ def test_intervals_by_hand(world):
     assert sum(narrower) >= 3, narrower  # of four
 
 
-def test_recipes_with_other_labels_have_files_of_their_own():
-    for name, model in (("best", "DTNet-joint with modes"), ("best-wide", "DTNet-joint with modes, more labels")):
-        assert {r["model"] for r in load_results(module.default_results(name))} == {model}
+def test_recipes_with_other_networks_or_labels_have_files_of_their_own():
+    files = {name: module.default_results(name) for name in ("best", "best-wide", "default", "default-wide")}
+    assert len(set(files.values())) == 4
+    for name, file in files.items():
+        for run in load_results(file):
+            assert run["settings"]["networks"] == name and run["model"] == "DTNet-joint with modes" + (", more labels" if "wide" in name else "")
+            assert run["settings"]["potential"] == run["encoder"].split("+")[0] == module.potential_of(name)
+    with pytest.raises(ValueError, match="the recipe is worst; networks of best, default are mended"):
+        module.default_results("worst")
 
 
 def shipped(world) -> tuple[bytes, dict]:
