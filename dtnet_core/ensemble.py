@@ -189,7 +189,7 @@ def mended(physics: IonicPhysics, crystals: Sequence[Structure], features: Seque
            cache_dir: str | Path | None = None, progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, Modes]:  # fmt: skip
     """`physics.ionic.mend_all` of what networks say [M, B, 3, 3, 3] of crystals, and their modes, by features of the potential, one a crystal."""
     modes = physics.modes(crystals, features, cache_dir, progress)
-    return (*mend_all(physics.companion, bounded, unbounded, invariants_of(features), modes), modes)
+    return (*mend_all(physics.companion, bounded, unbounded, invariants_of(features), modes, physics.mix), modes)
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

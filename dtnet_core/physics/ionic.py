@@ -1,7 +1,7 @@
 """Ionic tensors of an ensemble, mended by what the crystal's own modes say.
 
-The constant becomes a mean of logarithms: the companion's (`companion`) with weight `SHARE`, and the networks'. The shape, the tensor over its
-constant, becomes that of the sum over modes. Validation crystals chose both. A crystal without modes keeps the networks' tensor.
+The constant becomes a mean of logarithms: the companion's (`companion`) and the networks'. The shape, the tensor over its constant, becomes a mean of
+those of the sum over modes and of the networks. Validation crystals chose the weights (`MIXES`). A crystal without modes keeps the networks' tensor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pymatgen.core import Structure
@@ -26,8 +27,16 @@ from .companion import DAMPING, Companion, load_companion
 from .modes import DAMPINGS, polar_modes
 from .store import stored_force_constants
 
-SHARE = 0.8
-"""Weight of the companion's logarithm; the networks' has the rest."""
+
+class Mix(NamedTuple):
+    """Weights of the companion's logarithm and of the sum's shape; the networks' have the rest."""
+
+    share: float
+    shape: float
+
+
+MIXES = {"best": Mix(0.8, 1.0), "default": Mix(0.4, 0.25)}
+"""Variant whose networks are mended -> weights: its potential says how far modes are to be trusted."""
 MAX_ATOMS = 40
 """Of the primitive cell; the force constants of larger ones take minutes."""
 WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
@@ -85,7 +94,7 @@ def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarra
     return Modes(numbers, sums, unstable)
 
 
-def mend(members: np.ndarray, companion: np.ndarray, modes: Modes, share: float = SHARE, shaped: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def mend(members: np.ndarray, companion: np.ndarray, modes: Modes, mix: Mix = MIXES["best"]) -> tuple[np.ndarray, np.ndarray]:
     """Ionic tensors with the constant and the shape that the modes ask for.
 
     Parameters
@@ -95,10 +104,7 @@ def mend(members: np.ndarray, companion: np.ndarray, modes: Modes, share: float 
     companion : np.ndarray, [B]
         Logarithms of constants, of `companion.Companion.log_constant`; anything for crystals without modes.
     modes : Modes
-    share : float
-        Of the companion's logarithm.
-    shaped : bool
-        False: the networks' shape is kept.
+    mix : Mix
 
     Returns
     -------
@@ -109,9 +115,9 @@ def mend(members: np.ndarray, companion: np.ndarray, modes: Modes, share: float 
     """
     known = modes.known
     networks = raw_constant(members.mean(0))[known]  # [b]
-    wanted = np.exp(share * companion[known] + (1 - share) * log_of(networks))
-    shape = modes.sums[known] if shaped else members.mean(0)[known]
-    shape = shape / np.maximum(raw_constant(shape), 1e-9)[:, None, None]
+    wanted = np.exp(mix.share * companion[known] + (1 - mix.share) * log_of(networks))
+    of_sum, of_networks = (x / np.maximum(raw_constant(x), 1e-9)[:, None, None] for x in (modes.sums[known], members.mean(0)[known]))
+    shape = mix.shape * of_sum + (1 - mix.shape) * of_networks
     mended, apart = members.copy(), np.zeros(members.shape[1])
     for m, one in enumerate(members):
         relative = np.where(networks > SMALLEST_CONSTANT, raw_constant(one)[known] / np.maximum(networks, SMALLEST_CONSTANT), 1.0)
@@ -129,10 +135,12 @@ class IonicPhysics:
     charges : charges.ChargeModel
         Its features are the companion's, too.
     companion : companion.Companion
+    mix : Mix
     """
 
     charges: ChargeModel
     companion: Companion
+    mix: Mix = MIXES["best"]
 
     @property
     def encoder(self) -> OpenEncoder:
@@ -179,12 +187,12 @@ def log_constants(companion: Companion, pooled: np.ndarray, modes: Modes) -> np.
     return logs
 
 
-def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, pooled: np.ndarray, modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, pooled: np.ndarray, modes: Modes, mix: Mix = MIXES["best"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`mend` of electronic, ionic and total tensors [M, B, 3, 3, 3], with and without the networks' bounds, and `apart` [B].
 
     `pooled` [B, D] are the crystals' pooled features (`trust.reach.invariants_of`).
     """
-    ionic, apart = mend(bounded[:, :, 1], log_constants(companion, pooled, modes), modes)
+    ionic, apart = mend(bounded[:, :, 1], log_constants(companion, pooled, modes), modes, mix)
     raw = np.where(modes.known[:, None, None], ionic, unbounded[:, :, 1])
     mended, opinions = (with_total(np.stack([x[:, :, 0], y], 2)) for x, y in ((bounded, ionic), (unbounded, raw)))
     return mended, opinions, apart
@@ -192,4 +200,4 @@ def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, p
 
 def load_physics(folder: str | Path, weights: str | Path, networks: str) -> IonicPhysics:
     """What ships in a variant's `folder`, with the charges that go with the variant `networks` in the folder `weights`."""
-    return IonicPhysics(load_model(networks, weights), load_companion(Path(folder) / COMPANION))
+    return IonicPhysics(load_model(networks, weights), load_companion(Path(folder) / COMPANION), MIXES[networks])

@@ -30,7 +30,7 @@ def settings_table(record: Mapping) -> str:
     """`data/results/physics_settings.json` or its neighbour: ionic MAE_ten of validation crystals, mean over the splits, by the companion's share and the tensor's shape."""
     frame = pd.DataFrame(record["rows"]).groupby(["shape", "share"])["mae_ten"].mean().unstack()
     frame.columns = [f"share {share:g}" for share in frame.columns]
-    return markdown_table(frame.map("{:.3f}".format).reset_index().rename(columns={"shape": "shape of the"}))
+    return markdown_table(frame.map("{:.3f}".format).reset_index().rename(columns={"shape": "share of the sum's shape"}))
 
 
 def modes_table(runs: Sequence[Mapping]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from ..metrics import mae_ten, scalar_constant
 from ..physics.born import FEATURES as CHARGE_FEATURES
 from ..physics.companion import Companion, fit_companion
 from ..physics.force_constants import effort
-from ..physics.ionic import COMPANION, SHARE, Modes, mend_all, modes_of
+from ..physics.ionic import COMPANION, MIXES, Mix, Modes, mend_all, modes_of
 from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
@@ -58,11 +58,14 @@ class Known:
     modes : Modes
     constants : np.ndarray, [n]
         True ionic constants.
+    mix : Mix
+        How much of what the companion says is taken.
     """
 
     pooled: np.ndarray
     modes: Modes
     constants: np.ndarray
+    mix: Mix = MIXES[NETWORKS]
 
     def fit(self, rows: np.ndarray) -> Companion:
         """A companion that has seen the crystals at these positions, those with modes."""
@@ -71,7 +74,7 @@ class Known:
 
     def mended(self, companion: Companion, members: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Electronic, ionic and total tensors [M, b, 3, 3, 3] of crystals, mended, and `apart` [b]."""
-        mended, _, apart = mend_all(companion, members, members, self.pooled[rows], self.modes.of(rows))
+        mended, _, apart = mend_all(companion, members, members, self.pooled[rows], self.modes.of(rows), self.mix)
         return mended, apart
 
 
@@ -94,7 +97,7 @@ def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, 
     constants = stored_force_constants(load_encoder(potential_of(name)), [r.structure for r in records], cache_dir, False, compute=False)
     modes = modes_of(constants, charges_out_of_fold(features, records, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
     pooled = pooled_invariants(task.of(features))[: task.n_benchmark].astype(float)
-    return Known(pooled, modes, scalar_constant(np.stack([r.eps_ionic for r in records])))
+    return Known(pooled, modes, scalar_constant(np.stack([r.eps_ionic for r in records])), MIXES[networks_in(name)])
 
 
 def networks_of(name: str, task: Task, split: Mapping[str, np.ndarray], seed: int, kind: str, cache_dir: str | Path | None, progress: bool) -> list:
@@ -154,7 +157,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
             said[part] = (plainly, *known.mended(companion, plainly, split[part]), truth)
         parts.append(said)
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
-                 "settings": {"networks": name, "potential": potential_of(name), "share": SHARE, "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
+                 "settings": {"networks": name, "potential": potential_of(name), **MIXES[variant]._asdict(), "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
                  "command": f"dtnet train physics --recipe {name} --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
         systems, twin = crystal_systems([task.records[i].structure for i in split["test"]]), task.twinned(split, cache_dir, progress)
         for k in (1, 2):

@@ -11,12 +11,13 @@ from tqdm import tqdm
 from ..base.paths import RESULTS
 from ..base.results import plain, provenance, write_json
 from ..metrics import mae_ten
-from ..physics.ionic import SHARE, log_constants, mend
+from ..physics.ionic import MIXES, Mix, log_constants, mend
 from .joint import load_task, predict_members
 from .physics import MENDED, NETWORKS, benchmark_modes, networks_in, networks_of
 from .recipes import RECIPES
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+SHAPES = (0.0, 0.25, 0.5, 1.0)
 
 
 def compare_settings(seeds: Sequence[int], name: str = NETWORKS, results: str | Path | None = None, cache_dir: str | Path | None = None,
@@ -36,12 +37,12 @@ def compare_settings(seeds: Sequence[int], name: str = NETWORKS, results: str | 
         mine = split["val"]
         modes = known.modes.of(mine)
         logs = log_constants(companion, known.pooled[mine], modes)
-        for shaped in (False, True):
+        for shape in SHAPES:
             for share in SHARES:
-                mended, _ = mend(members[:, :, 1], logs, modes, share, shaped)
-                rows.append({"seed": seed, "share": share, "shape": "sum over modes" if shaped else "networks", "mae_ten": mae_ten(truth[:, 1], mended.mean(0)), "n": len(mine), "with_modes": int(modes.known.sum())})
+                mended, _ = mend(members[:, :, 1], logs, modes, Mix(share, shape))
+                rows.append({"seed": seed, "share": share, "shape": shape, "mae_ten": mae_ten(truth[:, 1], mended.mean(0)), "n": len(mine), "with_modes": int(modes.known.sum())})
     words = " ".join(f"--seeds {seed}" for seed in seeds) + (f" --recipe {name}" if name != NETWORKS else "")
-    record = {"rows": rows, "chosen": {"share": SHARE, "shape": "sum over modes"}, "data_sha256": task.checksum, "command": f"dtnet train physics --compare {words}",
+    record = {"rows": rows, "chosen": MIXES[networks_in(name)]._asdict(), "data_sha256": task.checksum, "command": f"dtnet train physics --compare {words}",
               "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
     write_json(results or RESULTS / f"{MENDED[networks_in(name)]}_settings.json", plain(record))
     return record

@@ -15,12 +15,14 @@ from dtnet_core.physics import ionic
 from dtnet_core.physics.born import FEATURES, load_model
 from dtnet_core.physics.companion import DAMPING, MACHINE, fit_companion, load_companion
 from dtnet_core.physics.force_constants import force_constants
-from dtnet_core.physics.ionic import MAX_ATOMS, SHARE, Modes, mend, mend_all, modes_of
+from dtnet_core.physics.ionic import MAX_ATOMS, MIXES, Mix, Modes, mend, mend_all, modes_of
 from dtnet_core.physics.modes import polar_modes
 from dtnet_core.potentials.store import compute_features
 from dtnet_core.training.physics import Known
 from tests.conftest import CRYSTALS, random_rotation, turn
 from tests.physics.test_modes import Embedded
+
+SHARE = MIXES["best"].share
 
 DRAW = np.random.default_rng(0)
 
@@ -123,12 +125,14 @@ def test_crystals_without_modes_keep_their_tensors():
     assert not np.allclose(mended[:, [0, 1, 4, 5]], said[:, [0, 1, 4, 5]])
 
 
-def test_constant_and_shape_are_those_promised():
+@pytest.mark.parametrize("mix", [*MIXES.values(), Mix(0.3, 0.0)])
+def test_constant_and_shape_are_those_promised(mix):
     known, said, companion = some(5), members(5), DRAW.normal(1, 0.5, 5)
-    mended, apart = mend(said, companion, known.modes)
+    mended, apart = mend(said, companion, known.modes, mix)
     before, after = scalar_constant(said.mean(0)), scalar_constant(mended.mean(0))
-    np.testing.assert_allclose(np.log(after), SHARE * companion + (1 - SHARE) * np.log(before))
-    np.testing.assert_allclose(mended.mean(0) / after[:, None, None], known.modes.sums / scalar_constant(known.modes.sums)[:, None, None])
+    np.testing.assert_allclose(np.log(after), mix.share * companion + (1 - mix.share) * np.log(before))
+    of_sum, of_networks = (x / scalar_constant(x)[:, None, None] for x in (known.modes.sums, said.mean(0)))
+    np.testing.assert_allclose(mended.mean(0) / after[:, None, None], mix.shape * of_sum + (1 - mix.shape) * of_networks)
     np.testing.assert_allclose(apart, np.abs(np.exp(companion) - before))
     for one, new in zip(said, mended, strict=True):  # networks keep their opinions of each other
         np.testing.assert_allclose(scalar_constant(new) / after, scalar_constant(one) / before)
@@ -141,7 +145,7 @@ def test_networks_that_say_next_to_nothing_are_not_divided_by():
     mended, apart = mend(opinions, np.log([4.0]), Modes(np.zeros((1, 7)), shape[None]))
     wanted = 4**SHARE * 0.05 ** (1 - SHARE)
     np.testing.assert_allclose(mended, np.broadcast_to(wanted * shape / 2, mended.shape))
-    assert apart == pytest.approx([4 - 0.02]) and SHARE == 0.8
+    assert apart == pytest.approx([4 - 0.02]) and MIXES["best"] == (0.8, 1.0)
     above = mend(10 * opinions, np.log([4.0]), Modes(np.zeros((1, 7)), shape[None]))[0]
     np.testing.assert_allclose(above[:, 0], 4**SHARE * 0.2 ** (1 - SHARE) * np.array([0.5, 1.5])[:, None, None] * shape / 2)
     nothing = mend(opinions, np.log([4.0]), Modes(np.zeros((1, 7)), np.zeros((1, 3, 3))))[0]
@@ -235,7 +239,7 @@ def test_modes_of_a_crystal_are_those_of_its_primitive_cell(tmp_path, monkeypatc
     potential, features = Embedded(), FEATURES["default"]
     monkeypatch.setattr(ionic.IonicPhysics, "encoder", potential)
     physics = ionic.IonicPhysics(load_model("default"), None)
-    assert ionic.IonicPhysics.__dataclass_fields__.keys() == {"charges", "companion"}
+    assert ionic.IonicPhysics.__dataclass_fields__.keys() == {"charges", "companion", "mix"}
     zno = turn(CRYSTALS["hexagonal"](), random_rotation(7))
     crystals = [CRYSTALS["cubic"]() * (2, 1, 1), zno, zno * (1, 2, 1), CRYSTALS["triclinic"]()]
     encoded = compute_features(features, crystals, False, tmp_path, False)

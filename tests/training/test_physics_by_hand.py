@@ -14,7 +14,7 @@ from dtnet_core.crystals.structures import crystal_key
 from dtnet_core.ensemble import COVERAGES, KNOWN
 from dtnet_core.metrics import mae_ten, scalar_constant
 from dtnet_core.physics.companion import fit_companion, load_companion
-from dtnet_core.physics.ionic import Modes, mend_all, modes_of
+from dtnet_core.physics.ionic import MIXES, Modes, mend_all, modes_of
 from dtnet_core.training import joint, recipes
 from dtnet_core.training import physics as module
 from dtnet_core.training.calibration import calibrate, narrowed, spread_ratios
@@ -102,7 +102,7 @@ class World:
         for part in ("val", "test"):
             rows = split[part]
             plain, truth = self.told(range(len(self.recipe.members)), self.recipe, task, rows)
-            mended, _, apart = mend_all(companion, plain, plain, pooled[rows], Modes(modes.numbers[rows], modes.sums[rows]))
+            mended, _, apart = mend_all(companion, plain, plain, pooled[rows], Modes(modes.numbers[rows], modes.sums[rows]), MIXES[self.variant])
             said[part] = plain, mended, apart, truth
         return companion, said, split, modes, mine
 
@@ -138,7 +138,7 @@ def test_records_by_hand(world):
         for kind, mask in masks.items():
             assert run["kinds"][kind] == pytest.approx({"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}, rel=1e-3)
         assert run["command"] == f"dtnet train physics --recipe {world.name} --split record --seeds {run['seed']}" and 0 <= run["wall_s"] < 1000
-        assert run["settings"] == {"networks": world.name, "potential": world.encoder, "share": 0.8, "dampings": [0.05, 0.15, 0.3, 0.6, 1.2], "soft": [0.6, 1 / 3]}
+        assert run["settings"] == {"networks": world.name, "potential": world.encoder, **MIXES[world.variant]._asdict(), "dampings": [0.05, 0.15, 0.3, 0.6, 1.2], "soft": [0.6, 1 / 3]}
     assert not world.weights.joinpath(world.mended).exists()
     again = world.run([0, 1])
     assert again == runs[2:] + runs[:2] and len(world.fitted) == members and len(world.shipped) == members  # nothing is done twice

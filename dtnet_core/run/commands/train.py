@@ -206,7 +206,7 @@ def physics(
         from ...training.physics_settings import compare_settings
 
         for row in compare_settings(_five(seeds), recipe)["rows"]:
-            print(f"seed {row['seed']}: share {row['share']}, shape of the {row['shape']}: MAE_ten {row['mae_ten']:.3f}", flush=True)
+            print(f"seed {row['seed']}: share {row['share']}, {row['shape']} of the sum's shape: MAE_ten {row['mae_ten']:.3f}", flush=True)
         return
     file = results or chapter.default_results(recipe)
     before = finished_runs(file, not ship)
