@@ -38,12 +38,11 @@ SMALL = Recipe(("7net-0:0-5", "7net-l3i5:0-5"), train=replace(TRAIN, max_epochs=
 WIDE = replace(SMALL, labels=LABELS, train=replace(TRAIN, max_epochs=10))
 """The same of the recipe "default-wide"."""
 SHIPS, BEFORE, TOLD = "labels that ship", "labels of before", "labels that ship, of the kind too"
-BEST_BEFORE, BEST_TOLD = f"best, {BEFORE}", f"best, {TOLD}"
+BEST_TOLD = f"best, {TOLD}"
 _BEST = tuple(dict.fromkeys(SHIPPED["best"].members))
-RECIPES = {SHIPS: WIDE, BEFORE: SMALL, TOLD: WIDE, BEST_BEFORE: replace(SMALL, members=_BEST), BEST_TOLD: replace(WIDE, members=_BEST)}
+RECIPES = {SHIPS: WIDE, BEFORE: SMALL, TOLD: WIDE, BEST_TOLD: replace(WIDE, members=_BEST)}
 """`BEFORE`, networks shipped that had not learned from files of electronic labels. With `TOLD` these files alone may show crystals of a kind. With "best", a member of each encoder of that recipe."""
 TOLD_OF_THE_KIND = (TOLD, BEST_TOLD)
-WITHOUT_CLUSTERS = (TOLD, BEST_BEFORE, BEST_TOLD)
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class Fold:
 
 
 def folds_of(name: str, kept: Sequence[Fold]) -> list[Fold]:
-    """Those that a variant answers for: all, but no clusters with some."""
-    return [f for f in kept if name not in WITHOUT_CLUSTERS or not f.name.startswith("clusters")]
+    """Those that a variant answers for: all, but no clusters with those of `TOLD_OF_THE_KIND`."""
+    return [f for f in kept if name not in TOLD_OF_THE_KIND or not f.name.startswith("clusters")]
 
 
 def file_of(task: Task, i: int) -> str:

@@ -24,7 +24,7 @@ from .tables import (
 )
 
 
-def front_table(results: Sequence[Mapping], paper: Mapping, mended: Mapping[str, tuple[str, Sequence[Mapping]]]) -> str:
+def front_table(results: Sequence[Mapping], paper: Mapping, physics: Sequence[Mapping]) -> str:
     """The front page's table: MAE_ten of the joint models, of the best peer on the same tensors, and of the paper's DTNet; the same random splits in all columns that are ours.
 
     Parameters
@@ -33,22 +33,19 @@ def front_table(results: Sequence[Mapping], paper: Mapping, mended: Mapping[str,
         Of `data/results/tensors.json`.
     paper : mapping
         `data/paper/table2.json`.
-    mended : mapping of str to (str, sequence of records)
-        Variant with modes -> variant whose networks it mends, and its scores, such as `data/results/physics.json`.
+    physics : sequence of records
+        Of `data/results/physics.json`.
     """
     joint = [r for r in headline(results) if r["model"] == JOINT]
     best, rows = max((r["encoder"] for r in joint), key=len, default=""), []
     for target in TARGETS:
         mine = {recipe: [r["mae_ten"] for r in joint if r["target"] == target and (r["encoder"] == best) == recipe] for recipe in (True, False)}
         apart = [r["mae_ten"] for r in by_formula(results) if r["target"] == target and r["encoder"] == best]
-        modes = {}
-        for variant, (networks, runs) in mended.items():
-            values = [r["mae_ten"] for r in runs if (r["target"], r["split"]) == (target, "record") and r["seed"] in PROTOCOL_SEEDS]
-            modes[variant] = _mean_std(values) if values else f"as {networks}"
+        mended = [r["mae_ten"] for r in physics if (r["target"], r["split"]) == (target, "record") and r["seed"] in PROTOCOL_SEEDS]
         peers = {m: [r["mae_ten"] for r in headline(results) if r["model"] == m and r["target"] == target] for m in ("PaiNN", "M3GNet", "MatTen")}
         name, lowest = min(((m, e) for m, e in peers.items() if e), key=lambda item: np.mean(item[1]), default=("-", []))
         rows.append({
-            "tensor": target, "default": _mean_std(mine[False]), "default-physics": modes["default-physics"], "best": _mean_std(mine[True]), "physics": modes["physics"],
+            "tensor": target, "default": _mean_std(mine[False]), "best": _mean_std(mine[True]), "physics": _mean_std(mended) if mended else "as best",
             "best, formulas kept apart": _mean_std(apart), "best of PaiNN, M3GNet, MatTen here": f"{_mean_std(lowest)} ({name})",
             "the paper's DTNet": plus_minus(*paper_cell(paper, target, "DTNet"), 3),
         })  # fmt: skip
