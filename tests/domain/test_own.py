@@ -24,7 +24,8 @@ def rocksalt(name: str, a: float, mp_id: str | None = None) -> Record:
 
 def test_a_material_is_known_by_its_structure_or_its_id():
     caesium = replace(rocksalt("cscl", 3.5), structure=Structure(Lattice.cubic(3.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
-    crystals = [rocksalt("own", 5.7), caesium, replace(caesium, id="named", mp_id="mp-1")]
+    blende = Structure.from_spacegroup("F-43m", Lattice.cubic(6.3), ["Na", "Cl"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    crystals = [rocksalt("own", 5.7), caesium, replace(caesium, id="named", structure=blende, mp_id="mp-1")]
     assert known_materials(crystals, [rocksalt("label", 5.6)]).tolist() == [True, False, False]
     assert known_materials(crystals, [rocksalt("label", 5.6, "mp-1")]).tolist() == [True, False, True]
     assert known_materials(crystals, []).tolist() == [False] * 3
