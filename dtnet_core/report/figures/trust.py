@@ -20,7 +20,7 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
     Parameters
     ----------
     record : mapping
-        `data/results/domain.json`: its first variant ships, the second has the labels of before, the third labels of the kind.
+        `data/results/domain.json`: its first variant ships, the second has the labels of before, the third labels of the kind, the fourth these and the encoders of `best`.
     target : {"electronic", "ionic", "total"}
     """
     ours, former = record["variants"][:2]
@@ -39,10 +39,10 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
     middle.set_yticks(rows, [])
     middle.axvline(0.9, color=MUTED, linewidth=0.7, linestyle=":")
     middle.set(xlabel="held by 90 % intervals", xlim=(0.4, 1.03))
-    for told in record["variants"][2:]:
+    for told, marker, label in zip(record["variants"][2:], "^v", ("of the kind too", "that, with encoders of best"), strict=False):
         known = [k in told["kinds"] for k in ours["kinds"]]
-        left.plot([told["kinds"][k][target]["leaning"]["mae_ten"] for k in ours["kinds"] if k in told["kinds"]], rows[known], "^", color=PALETTE[2], markersize=3.5, markerfacecolor="none", label="of the kind too")
-    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=6)
+        left.plot([told["kinds"][k][target]["leaning"]["mae_ten"] for k in ours["kinds"] if k in told["kinds"]], rows[known], marker, color=PALETTE[2], markersize=3.5, markerfacecolor="none", label=label)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=6)
     curves = ours["curves"][target]
     for (name, words), style in zip(_CURVES.items(), ("-", "--", ":"), strict=True):
         right.plot(100 * (1 - np.array(curves["kept"])), np.array(curves[name]) / curves[name][0], style, color=MUTED if name == "error" else PALETTE[2], label=words)
