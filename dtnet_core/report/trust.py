@@ -157,12 +157,12 @@ def kinds_text(record: Mapping, target: str = "electronic") -> str:
 def known_text(record: Mapping) -> str:
     """`data/results/known_physics.json`: a table of the variants' constants, and a line for each crystal with what the first variant says of it."""
     variants = {name: record["variants"][name] for name in sorted(record["variants"], key="default".__ne__)}
-    rows, lines = [], []
+    mended, rows, lines = {name for name, crystals in variants.items() if any("modes" in one for one in crystals)}, [], []  # their electronic tensors are those of others
     for i, first in enumerate(next(iter(variants.values()))):
         each = {name: crystals[i] for name, crystals in variants.items()}
         row = {"crystal": first["name"]}
         for target in ("electronic", "total"):
-            row |= {f"{target}, {name}": _constant(one, target) for name, one in each.items() if target == "total" or "modes" not in one}
+            row |= {f"{target}, {name}": _constant(one, target) for name, one in each.items() if target == "total" or name not in mended}
         inside = "-" if first["refused"] else "yes" if first["in_domain"] else "no"
         rows.append(row | {"in the domain": inside, "distance": "-" if first["refused"] else f"{first['distance']:.1f}"})
         said = f"refused: {first['refused']}" if first["refused"] else "; ".join(first["warnings"]) or "no warning"

@@ -41,6 +41,7 @@ def test_what_is_new_is_told_and_what_is_no_crystal_is_refused(variant):
 
 def test_the_guide_has_a_row_and_a_sentence_for_each():
     lines = known_text(STORED).splitlines()
+    assert not any(" nan " in line for line in lines) and "electronic, physics" not in lines[0] and "total, default-physics" in lines[0]
     for name, (_, what) in known_crystals().items():
         assert sum(line.startswith(f"| {name} |") for line in lines) == 1 and sum(line.startswith(f"- **{name}**, {what}. The kit: ") for line in lines) == 1
     assert sum("refused" in line for line in lines) == 2
