@@ -8,6 +8,15 @@ from ..base.files import read_json
 from ..base.paths import RESULTS, ROOT
 from .charges import charges_table, charges_text
 from .markdown import markdown_table, update_block
+from .new_kinds import (
+    domain_table,
+    domain_text,
+    doubt_table,
+    gains_text,
+    kinds_text,
+    own_table,
+    ramps_table,
+)
 from .pages import (
     answer_text,
     card_table,
@@ -29,15 +38,8 @@ from .trust import (
     blind_sentence,
     blind_text,
     chosen_on_text,
-    domain_table,
-    domain_text,
-    doubt_table,
-    gains_text,
-    kinds_text,
     known_text,
-    own_table,
     principal_table,
-    ramps_table,
     same_material_text,
     twins_table,
 )

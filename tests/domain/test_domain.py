@@ -28,7 +28,7 @@ from dtnet_core.domain.benchmark import (
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
 from dtnet_core.domain.record import KEPT, kind_scores, pooled_auroc, sparsification
-from dtnet_core.report.trust import GROUPS, gains_text
+from dtnet_core.report.new_kinds import GROUPS, gains_text
 from dtnet_core.trust.guess import RAMPS
 
 

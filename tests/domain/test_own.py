@@ -12,7 +12,7 @@ from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS
 from dtnet_core.crystals.record import Record
 from dtnet_core.domain.own import known_materials, own_crystals
-from dtnet_core.report.trust import own_table
+from dtnet_core.report.new_kinds import own_table
 
 STORED = read_json(RESULTS / "own_crystals.json")
 

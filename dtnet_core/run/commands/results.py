@@ -79,7 +79,7 @@ def known() -> None:
 def own() -> None:
     """Test the shipped networks on the kit's own DFPT crystals, none of which trained them: data/results/own_crystals.json."""
     from ...domain.own import run_own
-    from ...report.trust import own_table
+    from ...report.new_kinds import own_table
 
     print(own_table(run_own()))
 
