@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from pymatgen.core import Structure
 
 from .base.paths import WEIGHTS
 from .checkpoint import load_network
@@ -23,7 +22,7 @@ from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .members import encoders_of, known_elements, member_tensors, raw_spread
-from .physics.ionic import IonicPhysics, Modes, load_physics, mend_all
+from .physics.ionic import IonicPhysics, load_physics
 from .potentials.store import compute_features
 from .readout import DTNet as Network
 from .trust.judge import unphysical
@@ -146,7 +145,8 @@ class Ensemble:
         everything, unbounded, apart, place = self.opinions(found, len(crystals))
         modes = None
         if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
-            everything, unbounded, from_modes, modes = mended(self.physics, crystals, found[self.physics.charges.features], everything, unbounded, cache_dir, progress)
+            mine = found[self.physics.charges.features]
+            everything, unbounded, from_modes, modes = self.physics.mend(crystals, mine, invariants_of(mine), everything, unbounded, cache_dir, progress)
             apart[modes.known, 1:] = from_modes[modes.known, None]
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
@@ -183,13 +183,6 @@ class Ensemble:
         place = self.reach.locate(invariants_of(found[REACH_FEATURES]))
         leaning, apart = self.reach.lean(bounded, unbounded, place)
         return leaning, unbounded, apart, place
-
-
-def mended(physics: IonicPhysics, crystals: Sequence[Structure], features: Sequence[Features], bounded: np.ndarray, unbounded: np.ndarray,
-           cache_dir: str | Path | None = None, progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, Modes]:  # fmt: skip
-    """`physics.ionic.mend_all` of what networks say [M, B, 3, 3, 3] of crystals, and their modes, by features of the potential, one a crystal."""
-    modes = physics.modes(crystals, features, cache_dir, progress)
-    return (*mend_all(physics.companion, bounded, unbounded, invariants_of(features), modes, physics.mix), modes)
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

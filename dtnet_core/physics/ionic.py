@@ -171,6 +171,12 @@ class IonicPhysics:
         charges = [z for z, _ in self.charges.predict([again.get(i, f) for i, f in enumerate(features)])]
         return modes_of(constants, charges, [c.volume for c in cells])
 
+    def mend(self, structures: Sequence[Structure], features: Sequence[Features], pooled: np.ndarray, bounded: np.ndarray, unbounded: np.ndarray,
+             cache_dir: str | Path | None = None, progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, Modes]:  # fmt: skip
+        """`mend_all` of what networks say [M, B, 3, 3, 3] of crystals, and their modes; arguments as of `modes` and `mend_all`."""
+        modes = self.modes(structures, features, cache_dir, progress)
+        return (*mend_all(self.companion, bounded, unbounded, pooled, modes, self.mix), modes)
+
     def strongest(self, structure: Structure, number: int = 3, cache_dir: str | Path | None = None) -> list[dict[str, float]]:
         """The first of `modes.PolarModes.shares` of a crystal's primitive cell."""
         cell = primitive_structure(structure)

@@ -23,7 +23,7 @@ from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
-from ..ensemble import load_ensemble, mended
+from ..ensemble import load_ensemble
 from ..features import split_crystals
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
@@ -72,8 +72,9 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
                 members, _ = ensemble.reach.lean(members, unbounded, place)
             where = stand(ensemble.reach, batch, place, unbounded, words)
             if ensemble.physics is not None:
+                mine = split_crystals(encoded[ensemble.physics.charges.features])
                 with TemporaryDirectory() as folder:
-                    members, _, _, modes = mended(ensemble.physics, batch, split_crystals(encoded[ensemble.physics.charges.features]), members, unbounded, folder, False)
+                    members, _, _, modes = ensemble.physics.mend(batch, mine, invariants_of(mine), members, unbounded, folder, False)
                 where = where.also(modes.doubtful, modes.words())
             answers += [(members[:, i], where.row(i)) for i in range(len(batch))]
             batch, size = [], 0
