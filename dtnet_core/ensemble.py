@@ -147,7 +147,7 @@ class Ensemble:
         if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
             mine = found[self.physics.charges.features]
             everything, unbounded, from_modes, modes = self.physics.mend(crystals, mine, invariants_of(mine), everything, unbounded, cache_dir, progress)
-            apart[modes.known, 1:] = from_modes[modes.known, None]
+            apart = modes.apart(apart, from_modes)
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
         everything[:, [i for i, reason in enumerate(refused) if reason]] = np.nan
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))

@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +26,12 @@ from ..data.labels import LABELS, WITH_TOTAL
 from ..data.splits import split_by_group
 from ..members import both_tensors, with_total
 from ..readout import DTNet
+from ..training.born import SOURCE
 from ..training.joint import CODE_OF_A_RUN, Task, fit_member
+from ..training.physics import benchmark_modes
 from ..training.recipes import RECIPES as SHIPPED
 from ..training.recipes import TRAIN, Recipe
+from .intervals import Mending
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
 ELECTRONIC_ONLY = frozenset(LABELS) - frozenset(WITH_TOTAL)
@@ -37,12 +41,33 @@ SMALL = Recipe(("7net-0:0-5", "7net-l3i5:0-5"), train=replace(TRAIN, max_epochs=
 """The recipe "default" with a member of each encoder and half the epochs: a benchmark that is cheap enough to be run for each idea."""
 WIDE = replace(SMALL, labels=LABELS, train=replace(TRAIN, max_epochs=10))
 """The same of the recipe "default-wide"."""
+
+
+class Variant(NamedTuple):
+    """What answers for the folds.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    told : bool
+        The files of electronic labels may show crystals of a kind, in other formulas than those tested; clusters are then not asked for.
+    modes : bool
+        Ionic tensors are mended by the crystals' modes, where their force constants are on disk.
+    """
+
+    recipe: Recipe
+    told: bool = False
+    modes: bool = False
+
+
 SHIPS, BEFORE, TOLD = "labels that ship", "labels of before", "labels that ship, of the kind too"
 BEST_TOLD = f"best, {TOLD}"
-_BEST = tuple(dict.fromkeys(SHIPPED["best"].members))
-RECIPES = {SHIPS: WIDE, BEFORE: SMALL, TOLD: WIDE, BEST_TOLD: replace(WIDE, members=_BEST)}
-"""`BEFORE`, networks shipped that had not learned from files of electronic labels. With `TOLD` these files alone may show crystals of a kind. With "best", a member of each encoder of that recipe."""
-TOLD_OF_THE_KIND = (TOLD, BEST_TOLD)
+BEST_MODES = f"{BEST_TOLD}, with modes"
+_BEST = replace(WIDE, members=tuple(dict.fromkeys(SHIPPED["best"].members)))
+VARIANTS = {SHIPS: Variant(WIDE), BEFORE: Variant(SMALL), TOLD: Variant(WIDE, told=True), BEST_TOLD: Variant(_BEST, told=True), BEST_MODES: Variant(_BEST, told=True, modes=True)}
+"""`BEFORE`, networks shipped that had not learned from files of electronic labels. With "best", a member of each encoder of that recipe."""
+MENDS = "best-wide"
+"""Recipe whose modes mend."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +99,9 @@ class Fold:
         return split | {"train": train[shown | ~out[train]]}
 
 
-def folds_of(name: str, kept: Sequence[Fold]) -> list[Fold]:
-    """Those that a variant answers for: all, but no clusters with those of `TOLD_OF_THE_KIND`."""
-    return [f for f in kept if name not in TOLD_OF_THE_KIND or not f.name.startswith("clusters")]
+def folds_of(variant: Variant, kept: Sequence[Fold]) -> list[Fold]:
+    """Those that a variant answers for."""
+    return [f for f in kept if not variant.told or not f.name.startswith("clusters")]
 
 
 def file_of(task: Task, i: int) -> str:
@@ -116,8 +141,8 @@ def both_of(networks: Sequence[DTNet], recipe: Recipe, task: Task, rows: np.ndar
     return bounded, unbounded
 
 
-def answers(task: Task, fold: Fold, name: str, cache_dir: str | Path | None = None, progress: bool = True) -> dict[str, np.ndarray]:
-    """What the networks of one of `RECIPES`, trained without a fold, say of its crystals and of the validation crystals.
+def answers(task: Task, fold: Fold, variant: Variant, cache_dir: str | Path | None = None, progress: bool = True) -> dict[str, np.ndarray]:
+    """What the networks of a variant, trained without a fold, say of its crystals and of the validation crystals; modes are not looked at.
 
     Returns
     -------
@@ -125,8 +150,8 @@ def answers(task: Task, fold: Fold, name: str, cache_dir: str | Path | None = No
         "train", "val", "test": positions. "val_bounded", "val_unbounded", "test_bounded", "test_unbounded": electronic, ionic and
         total tensors [M, b, 3, 3, 3]. "commit" that trained them.
     """
-    recipe = RECIPES[name]
-    split = fold.split(task, recipe.labels, told=name in TOLD_OF_THE_KIND)
+    recipe = variant.recipe
+    split = fold.split(task, recipe.labels, told=variant.told)
     key = hashlib.sha256(repr((recipe, task.checksum, sources(*CODE_OF_A_RUN), *map(bytes, split.values()))).encode()).hexdigest()[:16]
     path = Path(cache_dir or default_cache_dir()) / "domain" / f"{fold.name.replace(' ', '-')}-{key}.npz"
     if path.is_file():
@@ -141,3 +166,16 @@ def answers(task: Task, fold: Fold, name: str, cache_dir: str | Path | None = No
     np.savez(buffer, **found)
     write_atomic(path, buffer.getvalue())
     return found
+
+
+def mending_of(task: Task, train: np.ndarray, cache_dir: str | Path | None = None, progress: bool = True) -> Mending:
+    """How the crystals' modes mend answers, by Born charges and a companion that were fitted to the crystals at the positions `train` alone."""
+    born = [task.records[i] for i in train if file_of(task, i) == SOURCE and task.records[i].meta.get("born_charges")]
+    known = benchmark_modes(MENDS, task, cache_dir, progress, born)
+    companion = known.fit(train[train < task.n_benchmark])
+
+    def mending(rows: np.ndarray, bounded: np.ndarray, unbounded: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mended, raw, from_modes = known.mended(companion, bounded, unbounded, rows)
+        return mended, raw, known.modes.of(rows).apart(apart, from_modes)
+
+    return mending

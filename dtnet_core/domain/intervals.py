@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,11 @@ AT_BOUND = 0.02
 POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
 
 
-def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray) -> dict[str, dict]:
+Mending = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""From positions [b], tensors of networks with their links and before them [M, b, 3, 3, 3], and `apart` [b, 3], to the same three, mended by modes."""
+
+
+def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray, mending: Mending | None = None) -> dict[str, dict]:
     """Errors and interval ratios of a fold's tested crystals, for the answers of `reach` with its guess, or of the networks alone without.
 
     Parameters
@@ -34,6 +38,8 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     reach : Reach
         Of `reach_of` the fold's training crystals.
     invariants : np.ndarray, [B, D]
+    mending : Mending, optional
+        What modes do to the answers, after they lean.
 
     Returns
     -------
@@ -45,11 +51,14 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     place = {part: reach.locate(invariants[found[part]]) for part in ("val", "test")}
     reach = replace(reach, typical=float(np.median(place["val"].distance)))
     result: dict[str, dict] = {"distance": place["test"].distance / reach.typical}
-    said, apart = {}, {}
+    said, apart, opinions = {}, {}, {}
     for part in ("val", "test"):
-        said[part], apart[part] = reach.lean(found[f"{part}_bounded"], found[f"{part}_unbounded"], place[part])
+        opinions[part] = found[f"{part}_unbounded"]
+        said[part], apart[part] = reach.lean(found[f"{part}_bounded"], opinions[part], place[part])
+        if mending is not None:
+            said[part], opinions[part], apart[part] = mending(found[part], said[part], opinions[part], apart[part])
     for k, target in enumerate(TARGETS):
-        raw = {part: found[f"{part}_unbounded"][:, :, k] for part in ("val", "test")}
+        raw = {part: opinions[part][:, :, k] for part in ("val", "test")}
         mean = {part: said[part][:, :, k].mean(0) for part in ("val", "test")}
         true = {part: truth[found[part], k] for part in ("val", "test")}
         factors = calibrate(raw["val"], true["val"], apart=apart["val"][:, k])

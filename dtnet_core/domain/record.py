@@ -25,7 +25,7 @@ from ..training.sets import pooled_invariants
 from ..training.ship import SHIPPED_SEED
 from ..trust import guess
 from ..trust.reach import FEATURES, growth
-from .benchmark import RECIPES, SHIPS, Fold, answers, file_of, folds, folds_of, rows_of_labels
+from .benchmark import SHIPS, VARIANTS, Fold, answers, file_of, folds, folds_of, mending_of, rows_of_labels
 from .intervals import covered, judge_fold, reach_of, smallest_power, truth_of
 
 LIMIT = 0.98
@@ -99,15 +99,17 @@ def curves(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]]) -> 
 
 
 def judge_variant(name: str, task: Task, every: Sequence[Fold], invariants: np.ndarray, truth: np.ndarray, cache_dir: str | Path | None = None, progress: bool = True) -> dict:
-    """What the networks of one of `benchmark.RECIPES` are worth for the folds that they answer for. The power with which intervals grow is fitted, for the figures of a fold, on all others."""
-    started, kept = time.monotonic(), folds_of(name, every)
+    """What the answers of one of `benchmark.VARIANTS` are worth for the folds that they answer for. The power with which intervals grow is fitted, for the figures of a fold, on all others."""
+    started, variant = time.monotonic(), VARIANTS[name]
+    kept = folds_of(variant, every)
     judged: dict[str, list] = {"networks": [], "leaning": []}
     rows, commits, limits = [], set(), []
     for fold in tqdm(kept, unit="fold", desc=name, disable=not progress):
-        answer = answers(task, fold, name, cache_dir, progress)
+        answer = answers(task, fold, variant, cache_dir, progress)
+        mending = mending_of(task, answer["train"], cache_dir, progress) if variant.modes else None
         reach = reach_of(task, answer["train"], invariants)
-        judged["leaning"].append(judge_fold(answer, truth, reach, invariants))
-        judged["networks"].append(judge_fold(answer, truth, replace(reach, guess=None), invariants))
+        judged["leaning"].append(judge_fold(answer, truth, reach, invariants, mending))
+        judged["networks"].append(judge_fold(answer, truth, replace(reach, guess=None), invariants, mending))
         near = reach.nearest(reach.place(invariants[answer["val"]]))[0]
         limits.append(float(np.quantile(near, LIMIT) / np.median(near)))
         rows.append(answer["test"])
@@ -117,23 +119,23 @@ def judge_variant(name: str, task: Task, every: Sequence[Fold], invariants: np.n
     for i, fold in enumerate(kept):
         kinds |= kind_scores(fold, judged["networks"][i], judged["leaning"][i], rows[i], without[i], limits[i])
     powers = {way: {t: smallest_power(js, t) for t in TARGETS} for way, js in judged.items()}
-    return {"labels": name, "recipe": asdict(RECIPES[name]), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
+    return {"labels": name, "recipe": asdict(variant.recipe), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
             "curves": curves(judged["leaning"], [w["leaning"] for w in without]), "auroc": pooled_auroc(judged["leaning"], [w["leaning"] for w in without]),
-            "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, RECIPES[name].labels))), "trained_at": sorted(commits), "wall_s": round(time.monotonic() - started, 1)}  # fmt: skip
+            "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, variant.recipe.labels))), "trained_at": sorted(commits), "wall_s": round(time.monotonic() - started, 1)}  # fmt: skip
 
 
-def run_domain(names: Sequence[str] = tuple(RECIPES), ship: bool = True, results: str | Path | None = None, weights: str | Path | None = None,
+def run_domain(names: Sequence[str] = tuple(VARIANTS), ship: bool = True, results: str | Path | None = None, weights: str | Path | None = None,
                data_dir: str | Path | None = None, cache_dir: str | Path | None = None, progress: bool = True) -> dict:  # fmt: skip
     """Run the benchmark, write `data/results/domain.json`, and the shipped networks' `trust.reach.Reach` beside the weights.
 
-    Variants of `benchmark.RECIPES` that are not among `names` stay in the file as they are. What ships grows its intervals with a power fitted on all
+    Variants of `benchmark.VARIANTS` that are not among `names` stay in the file as they are. What ships grows its intervals with a power fitted on all
     folds of `benchmark.SHIPS`, which is run, too; without `ship` nothing that ships is touched.
     """
     started, path = time.monotonic(), Path(results or RESULTS / "domain.json")
     before = read_json(path) if path.is_file() else {"variants": []}
     chosen = list(dict.fromkeys((SHIPS, *names) if ship else names))
-    members = tuple(dict.fromkeys(m for name in chosen for m in RECIPES[name].members))
-    task = load_task(replace(RECIPES[SHIPS], members=members), data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    members = tuple(dict.fromkeys(m for name in chosen for m in VARIANTS[name].recipe.members))
+    task = load_task(replace(VARIANTS[SHIPS].recipe, members=members), data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     invariants, truth = pooled_invariants(task.of(FEATURES)).astype(float), truth_of(task)
     every, found = folds(task, invariants, cache_dir), {v["labels"]: v for v in before["variants"]}
     for name in chosen:
@@ -141,7 +143,7 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), ship: bool = True, results
         if not ship:
             command = f"dtnet results domain --no-ship {' '.join(f'--labels {shlex.quote(n)}' for n in chosen)}"
             found[name] |= {"command": command, "data_sha256": task.checksum, **provenance()}
-    record = before | {"variants": [found[name] for name in RECIPES if name in found]}
+    record = before | {"variants": [found[name] for name in VARIANTS if name in found]}
     if ship:
         record |= {"command": "dtnet results domain", "data_sha256": task.checksum, "guess": guess.settings(),
                    "shipped": _ship(task, invariants, found[SHIPS]["growth_leaning"], weights), "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
@@ -152,7 +154,7 @@ def run_domain(names: Sequence[str] = tuple(RECIPES), ship: bool = True, results
 def _ship(task: Task, invariants: np.ndarray, powers: Mapping[str, float], weights: str | Path | None) -> dict:
     """Points of what the shipped networks learned from; typical distance and limit are those of their validation crystals."""
     folder, split = Path(weights or WEIGHTS), task.split(SHIPPED_SEED)
-    train = np.intersect1d(split["train"], rows_of_labels(task, RECIPES[SHIPS].labels))
+    train = np.intersect1d(split["train"], rows_of_labels(task, VARIANTS[SHIPS].recipe.labels))
     reach = reach_of(task, train, invariants)
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))

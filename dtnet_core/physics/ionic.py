@@ -68,6 +68,12 @@ class Modes:
         """Numbers and sums of some crystals."""
         return Modes(self.numbers[rows], self.sums[rows])
 
+    def apart(self, apart: np.ndarray, from_modes: np.ndarray) -> np.ndarray:
+        """[B, 3]: how far networks and guess differ [B, 3] (`trust.reach.Reach.lean`), or for ionic and total tensors with modes, networks and modes [B] (`mend`)."""
+        found = apart.copy()
+        found[self.known, 1:] = from_modes[self.known, None]
+        return found
+
     @property
     def known(self) -> np.ndarray:
         """[B] bool."""

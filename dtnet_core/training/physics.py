@@ -17,7 +17,7 @@ from ..base.files import read_json
 from ..base.paths import RESULTS, WEIGHTS
 from ..base.results import IDENTITY, JOINT, append_result, finished_runs, plain, provenance, write_json
 from ..checkpoint import load_network
-from ..crystals.record import TARGETS
+from ..crystals.record import TARGETS, Record
 from ..crystals.structures import crystal_systems
 from ..data.loading import load_clean
 from ..ensemble import COVERAGES, KNOWN
@@ -72,10 +72,9 @@ class Known:
         mine = rows[self.modes.known[rows]]
         return fit_companion(self.pooled[mine], self.modes.numbers[mine], self.constants[mine])
 
-    def mended(self, companion: Companion, members: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Electronic, ionic and total tensors [M, b, 3, 3, 3] of crystals, mended, and `apart` [b]."""
-        mended, _, apart = mend_all(companion, members, members, self.pooled[rows], self.modes.of(rows), self.mix)
-        return mended, apart
+    def mended(self, companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`mend_all` of what networks say [M, b, 3, 3, 3] of the crystals at these positions."""
+        return mend_all(companion, bounded, unbounded, self.pooled[rows], self.modes.of(rows), self.mix)
 
 
 def networks_in(name: str) -> str:
@@ -91,11 +90,11 @@ def potential_of(name: str) -> str:
     return CHARGE_FEATURES[networks_in(name)].partition(":")[0]
 
 
-def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, progress: bool = True) -> Known:
-    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals, for a recipe."""
+def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, progress: bool = True, born: Sequence[Record] | None = None) -> Known:
+    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals, for a recipe; charges are learned from `born`, by default all."""
     records, features = task.records[: task.n_benchmark], CHARGE_FEATURES[networks_in(name)]
     constants = stored_force_constants(load_encoder(potential_of(name)), [r.structure for r in records], cache_dir, False, compute=False)
-    modes = modes_of(constants, charges_out_of_fold(features, records, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
+    modes = modes_of(constants, charges_out_of_fold(features, records, born=born, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
     pooled = pooled_invariants(task.of(features))[: task.n_benchmark].astype(float)
     return Known(pooled, modes, scalar_constant(np.stack([r.eps_ionic for r in records])), MIXES[networks_in(name)])
 
@@ -154,7 +153,8 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
         said = {}
         for part in ("val", "test"):
             plainly, truth = predict_members(networks, recipe, task, split[part])
-            said[part] = (plainly, *known.mended(companion, plainly, split[part]), truth)
+            mended, _, apart = known.mended(companion, plainly, plainly, split[part])
+            said[part] = (plainly, mended, apart, truth)
         parts.append(said)
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
                  "settings": {"networks": name, "potential": potential_of(name), **MIXES[variant]._asdict(), "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,

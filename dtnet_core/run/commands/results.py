@@ -86,13 +86,13 @@ def own() -> None:
 
 @app.command(cls=Command)
 def domain(
-    labels: Annotated[list[str] | None, typer.Option(callback=among("domain.benchmark", "RECIPES"), help="what networks learn from; those not named stay in the file as they are; default: all")] = None,
+    labels: Annotated[list[str] | None, typer.Option(callback=among("domain.benchmark", "VARIANTS"), help="what networks learn from; those not named stay in the file as they are; default: all")] = None,
     ship: Annotated[bool, typer.Option(help="what ships grows its intervals by what is found")] = True,
 ) -> None:
     """Keep kinds of crystals from training and judge the answers for them: data/results/domain.json, and the known crystals beside the weights."""
-    from ...domain.record import RECIPES, run_domain
+    from ...domain.record import VARIANTS, run_domain
 
-    record = run_domain(labels or tuple(RECIPES), ship)
+    record = run_domain(labels or tuple(VARIANTS), ship)
     for variant in record["variants"]:
         for kind, scores in variant["kinds"].items():
             e = scores["electronic"]
