@@ -13,8 +13,8 @@ from .new_kinds import (
     domain_text,
     doubt_table,
     gains_text,
-    modes_table,
     kinds_text,
+    modes_table,
     own_table,
     ramps_table,
 )

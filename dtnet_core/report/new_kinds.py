@@ -8,7 +8,6 @@ import pandas as pd
 
 from .markdown import markdown_table
 
-
 BEFORE, TOLD, BEST = "labels of before", "labels that ship, of the kind too", "best, labels that ship, of the kind too"
 MODES = f"{BEST}, with modes"
 """Names of variants in `data/results/domain.json`."""
