@@ -61,6 +61,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/set_building.py
 	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/first_prediction.py
+	$(BIN)/python benchmarks/modes.py
 
 # Which small faults do the tests see? A sample of each module, an hour or more; goes on where it was stopped.
 SAMPLE ?= 15

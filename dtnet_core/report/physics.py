@@ -59,6 +59,15 @@ def physics_sentence(runs: Sequence[Mapping]) -> str:
             f"{100 * mine['ionic']['w25'].mean():.0f} % of ionic tensors are then within 25 %, {100 * mine['ionic']['b25'].mean():.0f} % without.")  # fmt: skip
 
 
+def cost_text(record: Mapping) -> str:
+    """The key "modes" of `data/results/performance.json`: what force constants cost, in a paragraph."""
+    told, spell = [], lambda s: f"{s:.0f}" if s >= 10 else f"{s:.1g}"
+    for found in record["potentials"]:
+        own, large = found["own"], ", ".join(f"{spell(r['processor_s'])} for {r['atoms']} atoms" for r in found["without_symmetry"])
+        told.append(f"`{found['potential']}`: {spell(own['median_processor_s'])} for a crystal of {own['atoms'][0]} to {own['atoms'][1]} atoms with its symmetry (median of {own['crystals']}), without any symmetry {large}")
+    return f"Force constants of one crystal, seconds of one core ({record['hardware']}): {'; '.join(told)}. They are kept on disk: a crystal costs them once."
+
+
 def intervals_text(records: Mapping[str, Mapping]) -> str:
     """Variant -> `data/results/physics_intervals.json` or its neighbour, in a sentence."""
     held = {v: "; ".join(f"{t} {100 * c['test']['0.68']:.0f} and {100 * c['test']['0.9']:.0f} %" for t, c in r["covered"].items()) for v, r in records.items()}
