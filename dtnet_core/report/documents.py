@@ -17,6 +17,7 @@ from .new_kinds import (
     modes_table,
     own_table,
     ramps_table,
+    told_text,
 )
 from .pages import (
     answer_text,
@@ -75,6 +76,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "gains"): gains_text(record("domain.json")),
         ("docs/results.md", "gains of modes"): gains_text(record("domain.json"), "total"),
         ("docs/results.md", "domain, with modes"): modes_table(record("domain.json")),
+        ("docs/results.md", "doubt, best"): told_text(record("domain.json")),
         ("docs/results.md", "own"): own_table(record("own_crystals.json")),
         ("docs/results.md", "ramps"): ramps_table(record("ramps.json")),
         ("data/weights/README.md", "domain"): domain_text(record("domain.json")),

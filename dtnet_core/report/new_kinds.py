@@ -67,6 +67,18 @@ def modes_table(record: Mapping, target: str = "total") -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
+def told_text(record: Mapping) -> str:
+    """What intervals hold and doubts find, of `data/results/domain.json`, where the encoders of `best` and labels of the kind answer: the electronic tensor, and the total one with modes."""
+    by_name, told = {v["labels"]: v for v in record["variants"]}, []
+    for name, target, words in ((BEST, "electronic", "the electronic constant"), (MODES, "total", "the total constant with modes")):
+        found = {kind: scores[target]["leaning"] for kind, scores in by_name[name]["kinds"].items()}
+        doubts = [s["auroc"] for s in found.values() if s["auroc"] is not None]
+        least = min(found, key=lambda kind: found[kind]["covered_or_marked"])
+        told.append(f"{words} is held by its 90 % interval, or marked as out of the domain, for {100 * found[least]['covered_or_marked']:.0f} % or more of each kind (least: {least}); "
+                    f"AUROC {min(doubts):.2f} to {max(doubts):.2f} within a kind, {pd.Series(doubts).median():.2f} for the median kind, {by_name[name]['auroc'][target]:.2f} over all of them together")
+    return f"With the encoders of `best` and labels of the kind, {'; '.join(told)}."
+
+
 def own_table(record: Mapping) -> str:
     """`data/results/own_crystals.json`: by kind of crystal and variant the median relative error of the constants, and the share of them that 90 % intervals hold."""
     frame = pd.DataFrame([

@@ -11,7 +11,7 @@ from dtnet_core.domain import benchmark as module
 from dtnet_core.domain.intervals import judge_fold
 from dtnet_core.members import raw_spread, with_total
 from dtnet_core.physics.ionic import Modes
-from dtnet_core.report.new_kinds import BEFORE, BEST, MODES, domain_table, gains_text, modes_table
+from dtnet_core.report.new_kinds import BEFORE, BEST, MODES, domain_table, gains_text, modes_table, told_text
 from dtnet_core.training.calibration import calibrate
 from dtnet_core.trust.reach import fit_reach
 
@@ -78,3 +78,12 @@ def test_what_modes_bring_is_told_of_the_total_tensor_only():
     cells = dict(zip(map(str.strip, head.split("|")), map(str.strip, first.split("|")), strict=True))
     assert (cells["labels of before"], cells["`best`, of the kind too"], cells["with modes"], cells["off by more than 25 %, without modes"], cells["with"]) == ("4.00", "2.00", "1.00", "60 %", "25 %")
     assert (cells["90 % intervals hold"], cells["held, or out of domain"], cells["AUROC"]) == ("88 %", "90 %", "0.70")
+
+
+def test_the_weakest_kind_is_named():
+    best, modes = told(BEST, 2.0) | {"auroc": {"electronic": 0.6}}, told(MODES, 1.0) | {"auroc": {"total": 0.5}}
+    best["kinds"]["chains"]["electronic"] = {"leaning": {"covered_or_marked": 0.81, "auroc": None}}
+    best["kinds"]["layers"]["electronic"] = {"leaning": {"covered_or_marked": 0.95, "auroc": 0.9}}
+    text = told_text({"variants": [best, modes]})
+    assert "the electronic constant is held by its 90 % interval, or marked as out of the domain, for 81 % or more of each kind (least: chains); AUROC 0.70 to 0.90 within a kind, 0.70 for the median kind, 0.60 over all" in text
+    assert "the total constant with modes is held by its 90 % interval, or marked as out of the domain, for 90 % or more" in text and "0.50 over all of them together." in text
