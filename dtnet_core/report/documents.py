@@ -32,7 +32,7 @@ from .pages import (
     ships_sentence,
     truth_sentence,
 )
-from .physics import cost_text, intervals_text, physics_sentence, physics_table, settings_table
+from .physics import cost_text, coverage_text, intervals_text, physics_sentence, physics_table, settings_table
 from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
 from .tables import by_formula, headline, interval_table
@@ -63,6 +63,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("README.md", "blind"): blind_sentence(record("blind.json")),
         ("docs/results.md", "physics sentence"): physics_sentence(record("physics.json")),
         ("docs/results.md", "physics settings"): settings_table(record("physics_settings.json")),
+        ("docs/results.md", "physics coverage"): coverage_text(record("physics.json")),
         ("docs/results.md", "physics"): physics_table(record("physics.json")),
         ("docs/results.md", "physics, more labels"): physics_table(record("physics_wide.json")),
         ("docs/results.md", "default-physics"): physics_table(record("default-physics.json")),

@@ -59,6 +59,16 @@ def physics_sentence(runs: Sequence[Mapping]) -> str:
             f"{100 * mine['ionic']['w25'].mean():.0f} % of ionic tensors are then within 25 %, {100 * mine['ionic']['b25'].mean():.0f} % without.")  # fmt: skip
 
 
+def coverage_text(runs: Sequence[Mapping]) -> str:
+    """Which share of the test crystals had force constants when `data/results/physics.json` was made; computing them took several campaigns, so splits differ."""
+    shares: dict[tuple[str, int], list[int]] = {}
+    for r in runs:
+        if r["target"] == "ionic":
+            shares.setdefault((_SPLITS[r["split"]], round(10 * r["kinds"]["with_modes"]["n"] / r["n_test"])), []).append(r["seed"])
+    told = [f"{10 * tenths} % ({split}, seeds {spell_seeds(pd.Series(seeds))})" for (split, tenths), seeds in sorted(shares.items(), key=lambda item: (item[0][0], -item[0][1]))]
+    return f"Of the test crystals, to the nearest ten percent, so many had force constants when a split was run: {', '.join(told)}."
+
+
 def cost_text(record: Mapping) -> str:
     """The key "modes" of `data/results/performance.json`: what force constants cost, in a paragraph."""
     told, spell = [], lambda s: f"{s:.0f}" if s >= 10 else f"{s:.1g}"

@@ -1,6 +1,6 @@
 """What is said of modes: scores with and without, and what they cost."""
 
-from dtnet_core.report.physics import cost_text, physics_sentence, physics_table
+from dtnet_core.report.physics import cost_text, coverage_text, physics_sentence, physics_table
 
 
 def run(target: str, seed: int, without: float, found: float, split: str = "record") -> dict:
@@ -22,3 +22,8 @@ def test_the_cost_of_modes_is_told_for_each_potential():
     cost = {"own": {"crystals": 48, "atoms": [2, 10], "median_processor_s": 0.234}, "without_symmetry": [{"atoms": 4, "processor_s": 1.96}, {"atoms": 32, "processor_s": 123.0}]}
     text = cost_text({"potentials": [{"potential": "7net-0", **cost}], "hardware": "a laptop"})
     assert "(a laptop): `7net-0`: 0.2 for a crystal of 2 to 10 atoms with its symmetry (median of 48), without any symmetry 2 for 4 atoms, 123 for 32 atoms." in text
+
+
+def test_splits_that_were_run_with_fewer_modes_are_told_apart():
+    runs = [run("ionic", seed, 1.0, 1.0, split) | {"n_test": 100, "kinds": {"with_modes": {"n": n}}} for seed, split, n in ((0, "record", 89), (1, "record", 91), (2, "record", 69), (0, "group", 93))]
+    assert coverage_text([*runs, run("total", 5, 1.0, 1.0)]).endswith("90 % (by formula, seeds 0), 90 % (random, seeds 0, 1), 70 % (random, seeds 2).")
