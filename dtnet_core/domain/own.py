@@ -25,15 +25,13 @@ from .kinds import BONDING, bonding
 
 OTHERS = "bonded in three dimensions"
 """And mixtures, of which some atoms are."""
-FURTHER = ("screening_dfpt", "weakly_bonded_dfpt")
-"""Files beside the set that ships: computed candidates of the screening; layers, chains and molecules."""
 
 
 def own_crystals() -> list[Record]:
-    """The set that ships and the files `FURTHER`, cleaned as every set is; the first of those with the same id."""
+    """The set that ships and the computed candidates of the screening, cleaned as every set is; the first of those with the same id."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what cleaning drops is told where the sets are shown
-        found = [*load_clean("mini")[0], *(r for name in FURTHER for r in clean(load_records("mini", name))[0])]
+        found = [*load_clean("mini")[0], *clean(load_records("mini", "screening_dfpt"))[0]]
     return list({r.id: r for r in reversed(found)}.values())[::-1]
 
 
