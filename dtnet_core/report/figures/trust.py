@@ -20,7 +20,7 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
     Parameters
     ----------
     record : mapping
-        `data/results/domain.json`: its first variant ships, the second has the labels of before, the third labels of the kind, the fourth these and the encoders of `best`.
+        `data/results/domain.json`: its first variant ships, the second has the labels of before, the third labels of the kind, the fourth these and the encoders of `best`; a fifth differs by modes, which no electronic tensor knows.
     target : {"electronic", "ionic", "total"}
     """
     ours, former = record["variants"][:2]
@@ -39,7 +39,7 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
     middle.set_yticks(rows, [])
     middle.axvline(0.9, color=MUTED, linewidth=0.7, linestyle=":")
     middle.set(xlabel="held by 90 % intervals", xlim=(0.4, 1.03))
-    for told, marker, label in zip(record["variants"][2:], "^v", ("of the kind too", "that, with encoders of best"), strict=False):
+    for told, marker, label in zip(record["variants"][2:4], "^v", ("of the kind too", "that, with encoders of best"), strict=False):
         known = [k in told["kinds"] for k in ours["kinds"]]
         left.plot([told["kinds"][k][target]["leaning"]["mae_ten"] for k in ours["kinds"] if k in told["kinds"]], rows[known], marker, color=PALETTE[2], markersize=3.5, markerfacecolor="none", label=label)
     fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=6)
