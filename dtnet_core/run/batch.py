@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from ..base.files import locked, write_atomic
 
 _ENTRY = ("notebook", "parameters", "over")
 _UNSTABLE = ("execution", "papermill", "widgets")
+_LINK = re.compile(r"\]\((\.\./[^)#\s]+)")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -56,11 +58,28 @@ def run_notebook(notebook: str | Path, output: str | Path, parameters: Mapping[s
             str(notebook), str(output), {k: v for k, v in parameters.items() if k in known}, cwd=str(notebook.parent),
             kernel_name="python3", log_output=False, progress_bar=sys.stderr.isatty(),
         )  # fmt: skip
+        keep_links(output, notebook.parent)
     except papermill.PapermillExecutionError as error:
         status, reason = "failed", f"{error.ename}: {error.evalue} (see {output})"
     except Exception as error:  # no such notebook, a damaged one, a kernel that died, a full disk
         status, reason = "failed", f"{notebook}: {type(error).__name__}: {str(error).strip()[:500]}"
     return {"notebook": notebook.stem, "status": status, "seconds": round(time.monotonic() - started), "reason": reason}
+
+
+def keep_links(copy: str | Path, folder: str | Path) -> None:
+    """Make images and links of a notebook's texts that leave its `folder` ("../...") lead from the copy to the same files."""
+    import nbformat
+
+    copy, folder = Path(copy), Path(folder)
+
+    def moved(link: re.Match) -> str:
+        return "](" + Path(os.path.relpath((folder / link[1]).resolve(), copy.parent.resolve())).as_posix()
+
+    content = nbformat.read(copy, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _LINK.sub(moved, cell.source)
+    write_atomic(copy, nbformat.writes(content) + "\n")
 
 
 @dataclass(frozen=True)

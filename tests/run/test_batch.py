@@ -12,7 +12,7 @@ import pytest
 from dtnet_core.base import files
 from dtnet_core.base.cluster import connect, slurm_cluster
 from dtnet_core.run import batch
-from dtnet_core.run.batch import Task, read_matrix, run_matrix
+from dtnet_core.run.batch import Task, keep_links, read_matrix, run_matrix
 from tests.command import dtnet
 from tests.screening.test_streaming import read, salts, slurm_here, tiny_ensemble
 
@@ -29,7 +29,7 @@ assert word != "fail", "a cell that fails"
 @pytest.fixture
 def matrix(tmp_path):
     """A notebook that fails, or kills the worker that runs it the first time, by parameter; and its matrix."""
-    cells = [nbformat.v4.new_code_cell('word = "x"\nlog = None\n', metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(KILLS)]
+    cells = [nbformat.v4.new_code_cell('word = "x"\nlog = None\n', metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(KILLS), nbformat.v4.new_markdown_cell("[page](../page.md)")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "told.ipynb")
     text = "- notebook: told\n  parameters: {log: LOG, unknown: 1}\n  over: {word: [a, fail, kill, b]}\n- notebook: absent\n"
@@ -52,6 +52,7 @@ def test_a_matrix_survives_failures_kills_and_restarts(matrix, tmp_path):
         assert sorted(log) == ["a", "b", "fail", "kill", "kill"]
         shown = nbformat.read(out / f"{table['task'][0]}.ipynb", 4)
         assert 'word = "a"' in "".join(c.source for c in shown.cells)
+        assert shown.cells[-1].source == "[page](../../page.md)"  # the copy lies one folder deeper
 
         again = run_matrix(tasks, out, client, say=lambda text: None)
     assert again["status"].tolist() == ["skipped", "failed", "skipped", "skipped", "failed"]
@@ -167,3 +168,17 @@ def batch_of_salts(out):
     from dtnet_core.screening.streaming import predict_stream
 
     return predict_stream(salts(6), out, tiny_ensemble(), chunk=2, client="slurm", workers=1, progress=False)
+
+
+def test_links_of_a_copy_lead_to_the_same_files(tmp_path):
+    """Images and pages outside of the notebooks' folder; neighbours, addresses and code stay as they are."""
+    folder, copy = tmp_path / "notebooks", tmp_path / "build" / "reproduce" / "02.ipynb"
+    copy.parent.mkdir(parents=True)
+    text = "![a figure](../figures/a.png) [guide](../docs/guide.md#top) [next](03.ipynb) [web](https://b.org/../c)"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("f('](../x)')")]), copy)
+    for _ in range(2):  # a copy whose links lead there already stays so, for its own folder
+        keep_links(copy, folder)
+        folder = copy.parent
+        cells = nbformat.read(copy, 4).cells
+        assert cells[0].source == "![a figure](../../figures/a.png) [guide](../../docs/guide.md#top) [next](03.ipynb) [web](https://b.org/../c)"
+        assert cells[1].source == "f('](../x)')" and (copy.parent / "../../figures").resolve() == tmp_path / "figures"
