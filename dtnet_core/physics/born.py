@@ -15,7 +15,7 @@ from ..potentials.registry import load_encoder, parse_features
 from ..potentials.store import compute_features
 from .charges import ChargeModel, load_charges
 
-FEATURES = {"default": "7net-0:0-5", "best": "nequix-oam-1-pft:0-4"}
+FEATURES = {"default": "7net-l3i5:0-5", "best": "nequix-oam-1-pft:0-4"}
 """Variant -> encoder and layers; the first works with what packages bring, the second needs a further package and downloaded weights."""
 
 

@@ -37,6 +37,8 @@ class Mix(NamedTuple):
 
 MIXES = {"best": Mix(0.8, 1.0), "default": Mix(0.4, 0.25)}
 """Variant whose networks are mended -> weights: its potential says how far modes are to be trusted."""
+POTENTIALS = {"best": "nequix-oam-1-pft", "default": "7net-0"}
+"""The same -> potential whose force constants mend; 7net-l3i5, whose features the charges of "default" are learned on, would take several times as long for them."""
 MAX_ATOMS = 40
 """Of the primitive cell; the force constants of larger ones take minutes."""
 WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
@@ -141,17 +143,20 @@ class IonicPhysics:
     charges : charges.ChargeModel
         Its features are the companion's, too.
     companion : companion.Companion
+    potential : str
+        Name of the one that gives force constants.
     mix : Mix
     """
 
     charges: ChargeModel
     companion: Companion
+    potential: str = POTENTIALS["best"]
     mix: Mix = MIXES["best"]
 
     @property
     def encoder(self) -> OpenEncoder:
         """The potential."""
-        return load_encoder(self.charges.features.partition(":")[0])
+        return load_encoder(self.potential)
 
     def modes(self, structures: Sequence[Structure], features: Sequence[Features], cache_dir: str | Path | None = None,
               progress: bool = True, compute: bool = True) -> Modes:  # fmt: skip
@@ -212,4 +217,4 @@ def mend_all(companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, p
 
 def load_physics(folder: str | Path, weights: str | Path, networks: str) -> IonicPhysics:
     """What ships in a variant's `folder`, with the charges that go with the variant `networks` in the folder `weights`."""
-    return IonicPhysics(load_model(networks, weights), load_companion(Path(folder) / COMPANION), MIXES[networks])
+    return IonicPhysics(load_model(networks, weights), load_companion(Path(folder) / COMPANION), POTENTIALS[networks], MIXES[networks])

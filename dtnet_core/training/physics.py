@@ -25,7 +25,7 @@ from ..metrics import mae_ten, scalar_constant
 from ..physics.born import FEATURES as CHARGE_FEATURES
 from ..physics.companion import Companion, fit_companion
 from ..physics.force_constants import effort
-from ..physics.ionic import COMPANION, MIXES, Mix, Modes, mend_all, modes_of
+from ..physics.ionic import COMPANION, MIXES, POTENTIALS, Mix, Modes, mend_all, modes_of
 from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
@@ -43,7 +43,7 @@ from .ship import SHIPPED_SEED
 
 NETWORKS = "best"
 MENDED = {NETWORKS: "physics", "default": "default-physics"}
-"""Variant whose networks are mended -> variant that mends them, by force constants of the potential that its charges are learned on."""
+"""Variant whose networks are mended -> variant that mends them, by force constants of one of `physics.ionic.POTENTIALS`."""
 SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
 """A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes a third of its sum over modes, or more."""
 
@@ -87,7 +87,7 @@ def networks_in(name: str) -> str:
 
 def potential_of(name: str) -> str:
     """The potential whose force constants mend a recipe's networks."""
-    return CHARGE_FEATURES[networks_in(name)].partition(":")[0]
+    return POTENTIALS[networks_in(name)]
 
 
 def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, progress: bool = True, born: Sequence[Record] | None = None) -> Known:

@@ -78,7 +78,7 @@ def test_what_is_asked_wrongly_is_named(folder):
         ask([salt, strange], folder)
     with pytest.raises(ValueError, match="'worst'; charges have default, best"):
         predict_charges(salt, "worst")
-    with pytest.raises(FileNotFoundError, match=r"nowhere/charges/7net-0\.safetensors .*dtnet train charges"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere/charges/7net-l3i5\.safetensors .*dtnet train charges"):
         predict_charges(salt, folder="nowhere")
     assert ask([], folder) == [] and dtnet_core.predict_charges is predict_charges
 

@@ -239,7 +239,7 @@ def test_modes_of_a_crystal_are_those_of_its_primitive_cell(tmp_path, monkeypatc
     potential, features = Embedded(), FEATURES["default"]
     monkeypatch.setattr(ionic.IonicPhysics, "encoder", potential)
     physics = ionic.IonicPhysics(load_model("default"), None)
-    assert ionic.IonicPhysics.__dataclass_fields__.keys() == {"charges", "companion", "mix"}
+    assert ionic.IonicPhysics.__dataclass_fields__.keys() == {"charges", "companion", "potential", "mix"}
     zno = turn(CRYSTALS["hexagonal"](), random_rotation(7))
     crystals = [CRYSTALS["cubic"]() * (2, 1, 1), zno, zno * (1, 2, 1), CRYSTALS["triclinic"]()]
     encoded = compute_features(features, crystals, False, tmp_path, False)

@@ -47,7 +47,7 @@ class World:
 
     def __init__(self, monkeypatch, tmp_path, variant="best"):
         self.variant, self.name, self.mended = variant, f"{variant}-wide", {"best": "physics", "default": "default-physics"}[variant]
-        self.encoder, self.layers = {"best": ("nequix-oam-1-pft", "nequix-oam-1-pft:0-4"), "default": ("7net-0", "7net-0:0-5")}[variant]
+        self.encoder, self.layers = {"best": ("nequix-oam-1-pft", "nequix-oam-1-pft:0-4"), "default": ("7net-0", "7net-l3i5:0-5")}[variant]
         self.recipe = recipes.RECIPES[self.name]
         self.records, self.features, self.fitted, self.shipped = small_records(N), MadeUp(), [], []
         self.known, self.springs, self.weights = list(self.records), springs, tmp_path / "weights"
