@@ -100,7 +100,7 @@ class Ensemble:
         Encoders and layers of each network.
     calibration : dict
         `base` and the factors of the intervals, see `training.calibration.calibrate`; `growth`, the power of the distance with
-        which they grow, see `domain.record`; `principal`, the same for eigenvalues and axes, see `training.principal`.
+        which they grow, see `domain.record`; `doubt`, by which those of soft crystals are wider, see `physics.ionic.Modes.wider`; `principal`, the same for eigenvalues and axes, see `training.principal`.
     reach : trust.reach.Reach, optional
         The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
     physics : physics.ionic.IonicPhysics, optional
@@ -160,6 +160,8 @@ class Ensemble:
         if modes is not None:
             where = where.also(modes.doubtful, modes.words())
         wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
+        if modes is not None:
+            wider = wider * modes.wider(self.calibration.get("doubt"))
         std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
         axes = principal(members, raw, self.calibration.get("principal"), wider)
         return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes)

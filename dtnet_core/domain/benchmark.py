@@ -25,6 +25,7 @@ from ..data.held_out import held_out
 from ..data.labels import LABELS, WITH_TOTAL
 from ..data.splits import split_by_group
 from ..members import both_tensors, with_total
+from ..physics.ionic import Modes
 from ..readout import DTNet
 from ..training.born import SOURCE
 from ..training.joint import CODE_OF_A_RUN, Task, fit_member
@@ -174,8 +175,9 @@ def mending_of(task: Task, train: np.ndarray, cache_dir: str | Path | None = Non
     known = benchmark_modes(MENDS, task, cache_dir, progress, born)
     companion = known.fit(train[train < task.n_benchmark])
 
-    def mending(rows: np.ndarray, bounded: np.ndarray, unbounded: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def mending(rows: np.ndarray, bounded: np.ndarray, unbounded: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Modes]:
         mended, raw, from_modes = known.mended(companion, bounded, unbounded, rows)
-        return mended, raw, known.modes.of(rows).apart(apart, from_modes)
+        modes = known.modes.of(rows)
+        return mended, raw, modes.apart(apart, from_modes), modes
 
     return mending

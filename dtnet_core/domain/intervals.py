@@ -12,6 +12,7 @@ from ..crystals.record import TARGETS
 from ..ensemble import COVERAGES
 from ..members import raw_spread, with_total
 from ..metrics import SMALLEST_CONSTANT, mae_ten, scalar_constant
+from ..physics.ionic import Modes
 from ..training.calibration import calibrate
 from ..training.joint import Task
 from ..trust.guess import FLOORS, fit_guess
@@ -22,8 +23,8 @@ AT_BOUND = 0.02
 POWERS = tuple(np.arange(0, 4.01, 0.25).tolist())
 
 
-Mending = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""From positions [b], tensors of networks with their links and before them [M, b, 3, 3, 3], and `apart` [b, 3], to the same three, mended by modes."""
+Mending = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, Modes]]
+"""From positions [b], tensors of networks with their links and before them [M, b, 3, 3, 3], and `apart` [b, 3], to the same three, mended by modes, and these."""
 
 
 def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach, invariants: np.ndarray, mending: Mending | None = None) -> dict[str, dict]:
@@ -52,19 +53,23 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     reach = replace(reach, typical=float(np.median(place["val"].distance)))
     result: dict[str, dict] = {"distance": place["test"].distance / reach.typical}
     said, apart, opinions = {}, {}, {}
+    modes: dict[str, Modes | None] = {"val": None, "test": None}
     for part in ("val", "test"):
         opinions[part] = found[f"{part}_unbounded"]
         said[part], apart[part] = reach.lean(found[f"{part}_bounded"], opinions[part], place[part])
         if mending is not None:
-            said[part], opinions[part], apart[part] = mending(found[part], said[part], opinions[part], apart[part])
+            said[part], opinions[part], apart[part], modes[part] = mending(found[part], said[part], opinions[part], apart[part])
     for k, target in enumerate(TARGETS):
         raw = {part: opinions[part][:, :, k] for part in ("val", "test")}
         mean = {part: said[part][:, :, k].mean(0) for part in ("val", "test")}
         true = {part: truth[found[part], k] for part in ("val", "test")}
-        factors = calibrate(raw["val"], true["val"], apart=apart["val"][:, k])
+        told = {part: m if target != "electronic" else None for part, m in modes.items()}  # no mode changes that tensor
+        factors = calibrate(raw["val"], true["val"], apart=apart["val"][:, k], modes=told["val"])
         constant, wrong = scalar_constant(true["test"]), np.abs(scalar_constant(mean["test"]) - scalar_constant(true["test"]))
         each = np.array([mae_ten(t[None], p[None]) for t, p in zip(true["test"], mean["test"], strict=True)])
         spread = np.maximum(*(raw_spread(x, factors["base"], apart["test"][:, k]) for x in (raw["test"], said["test"][:, :, k])))
+        if told["test"] is not None:
+            spread = spread * told["test"].wider(factors["doubt"])
         result[target] = {
             "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / spread, "factors": factors,
             "spread": spread, "constant": np.maximum(scalar_constant(mean["test"]), SMALLEST_CONSTANT), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < (*FLOORS, sum(FLOORS))[k] + AT_BOUND,

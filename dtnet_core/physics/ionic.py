@@ -6,7 +6,7 @@ those of the sum over modes and of the networks. Validation crystals chose the w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +43,8 @@ MAX_ATOMS = 40
 """Of the primitive cell; the force constants of larger ones take minutes."""
 WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
 UNSTABLE = "a vibration that carries charge is unstable for the potential: the crystal may distort, and its ionic part is a guess"
+SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
+"""A crystal is called soft when a damping of 0.6 eV/angstrom^2, one of `modes.DAMPINGS`, takes a third of its sum over modes, or more."""
 UNSTABLE_SHARE = 0.01
 """Share of the squared charge in unstable modes from which on `UNSTABLE` is said."""
 COMPANION = "companion.safetensors"
@@ -80,6 +82,22 @@ class Modes:
     def known(self) -> np.ndarray:
         """[B] bool."""
         return np.isfinite(self.numbers[:, 0])
+
+    @property
+    def softness(self) -> np.ndarray:
+        """[B]: logarithm of the factor by which a damping of `SOFT_AT` lowers the sum over modes: near 0 for hard crystals, 1 and more where soft modes make the tensor; NaN without modes."""
+        return self.numbers[:, 0] - self.numbers[:, DAMPINGS.index(SOFT_AT)]
+
+    @property
+    def soft(self) -> np.ndarray:
+        """[B] bool, see `SOFT_SHARE`."""
+        return np.nan_to_num(self.softness) > -np.log(1 - SOFT_SHARE)
+
+    def wider(self, doubt: Mapping[str, float] | None) -> np.ndarray:
+        """[B]: factor by which intervals are wider. `doubt`, of `training.calibration.calibrate`: exp("soft" times `softness`), and "without" for crystals without modes."""
+        if doubt is None:
+            return np.ones(len(self.numbers))
+        return np.where(self.known, np.exp(doubt["soft"] * np.nan_to_num(self.softness)), doubt["without"])
 
     @property
     def doubtful(self) -> np.ndarray:

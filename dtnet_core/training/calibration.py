@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from ..ensemble import COVERAGES
 from ..members import raw_spread
 from ..metrics import scalar_constant
+from ..physics.ionic import Modes
+
+_T = TypeVar("_T")
 
 
-def spread_ratios(members: np.ndarray, truth: np.ndarray, base: float, apart: np.ndarray | float = 0.0) -> np.ndarray:
-    """[B]: error of the constant in units of `raw_spread`; its quantiles are the factors of the intervals."""
-    return np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)) / raw_spread(members, base, apart)
+def spread_ratios(members: np.ndarray, truth: np.ndarray, base: float, apart: np.ndarray | float = 0.0, wider: np.ndarray | float = 1.0) -> np.ndarray:
+    """[B]: error of the constant in units of `raw_spread` times `wider`; its quantiles are the factors of the intervals."""
+    return np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)) / (raw_spread(members, base, apart) * wider)
 
 
 def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float] = COVERAGES,
-              apart: np.ndarray | float = 0.0) -> dict[str, float]:  # fmt: skip
+              apart: np.ndarray | float = 0.0, modes: Modes | None = None) -> dict:  # fmt: skip
     """Fit `base` and the factors of the intervals on crystals that no member was trained on.
 
     Parameters
@@ -27,27 +32,46 @@ def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float]
     coverages : sequence of float
     apart : np.ndarray, [B], optional
         See `members.raw_spread`.
+    modes : physics.ionic.Modes, optional
+        Of the crystals, where modes mended the tensors.
 
     Returns
     -------
     dict
-        `base` (the largest Laplace likelihood of the errors), and for each coverage, as text, the factor that split
-        conformal prediction gives (Papadopoulos et al., ECML 2002): a quantile of `spread_ratios`.
+        `base` and, with modes, `doubt` of `physics.ionic.Modes.wider` (the largest Laplace likelihood of the errors), and for each coverage, as text, the
+        factor that split conformal prediction gives (Papadopoulos et al., ECML 2002): a quantile of `spread_ratios`.
     """
-    base = best_base(lambda base: raw_spread(members, base, apart), np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth)))
-    return {"base": base} | {str(c): conformal(spread_ratios(members, truth, base, apart), c) for c in coverages}
+    errors = np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth))
+    spreads = {base: raw_spread(members, base, apart) for base in SHARES.tolist()}
+    if modes is None:
+        base, found = best_base(spreads.__getitem__, errors, list(spreads)), {}
+    else:
+        wider = {key: modes.wider(_doubt(key)) for key in itertools.product(SOFT_RATES, WITHOUT)}
+        base, chosen = _likeliest(lambda key: spreads[key[0]] * wider[key[1]], errors, itertools.product(spreads, wider))
+        found = {"doubt": _doubt(chosen)}
+    factor = 1.0 if modes is None else modes.wider(found["doubt"])
+    return {"base": base} | found | {str(c): conformal(spread_ratios(members, truth, base, apart, factor), c) for c in coverages}
 
 
 SHARES = np.geomspace(0.005, 0.5, 41)
+SOFT_RATES, WITHOUT = tuple(np.linspace(0, 2, 9).tolist()), tuple(np.geomspace(0.5, 4, 7).tolist())
+"""What is tried as "soft" and "without" of `physics.ionic.Modes.wider`."""
+
+
+def _doubt(key: tuple[float, float]) -> Mapping[str, float]:
+    return {"soft": key[0], "without": key[1]}
 
 
 def best_base(spread: Callable[[float], np.ndarray], errors: np.ndarray, tried: Sequence[float] | np.ndarray = SHARES) -> float:
     """The part of a spread that networks do not show, of those `tried`, with the largest Laplace likelihood of errors; `spread` gives the spread for a part."""
+    return float(_likeliest(spread, errors, tried))
 
-    def cost(base: float) -> float:
-        return float(np.log(spread(base)).mean() + np.log((errors / spread(base)).mean()))
 
-    return float(min(tried, key=cost))
+def _likeliest(spread: Callable[[_T], np.ndarray], errors: np.ndarray, tried: Iterable[_T]) -> _T:
+    def cost(key: _T) -> float:
+        return float(np.log(spread(key)).mean() + np.log((errors / spread(key)).mean()))
+
+    return min(tried, key=cost)
 
 
 def conformal(ratios: np.ndarray, coverage: float) -> float:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from ..metrics import mae_ten, scalar_constant
 from ..physics.born import FEATURES as CHARGE_FEATURES
 from ..physics.companion import Companion, fit_companion
 from ..physics.force_constants import effort
-from ..physics.ionic import COMPANION, MIXES, POTENTIALS, Mix, Modes, mend_all, modes_of
+from ..physics.ionic import COMPANION, MIXES, POTENTIALS, SOFT_AT, SOFT_SHARE, Mix, Modes, mend_all, modes_of
 from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
@@ -44,8 +45,6 @@ from .ship import SHIPPED_SEED
 NETWORKS = "best"
 MENDED = {NETWORKS: "physics", "default": "default-physics"}
 """Variant whose networks are mended -> variant that mends them, by force constants of one of `physics.ionic.POTENTIALS`."""
-SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
-"""A crystal is called soft when a damping of 0.6 eV/angstrom^2 takes a third of its sum over modes, or more."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,31 @@ class Known:
         return mend_all(companion, bounded, unbounded, self.pooled[rows], self.modes.of(rows), self.mix)
 
 
+class Said(NamedTuple):
+    """What is said of b crystals: tensors of the networks, and mended [M, b, 3, 3, 3], `apart` [b] of `physics.ionic.mend`, the true tensors [b, 3, 3, 3], and the modes."""
+
+    plainly: np.ndarray
+    mended: np.ndarray
+    apart: np.ndarray
+    truth: np.ndarray
+    modes: Modes
+
+    def of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mended and true tensors [M, b, 3, 3], [b, 3, 3] of a target."""
+        return self.mended[:, :, k], self.truth[:, k]
+
+    def ratios(self, k: int, factors: Mapping) -> np.ndarray:
+        """`calibration.spread_ratios` [b] for what `calibration.calibrate` found."""
+        return spread_ratios(*self.of(k), factors["base"], self.apart, self.modes.wider(factors["doubt"]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Said]) -> Said:
+        """Crystals of several, one after the other."""
+        plainly, mended = (np.concatenate(x, 1) for x in ([p.plainly for p in parts], [p.mended for p in parts]))
+        apart, truth, numbers, sums = (np.concatenate(x) for x in zip(*((p.apart, p.truth, p.modes.numbers, p.modes.sums) for p in parts), strict=True))
+        return cls(plainly, mended, apart, truth, Modes(numbers, sums))
+
+
 def networks_in(name: str) -> str:
     """The variant (a key of `MENDED`) that has the networks of a recipe."""
     variant = name.removesuffix("-wide")
@@ -90,9 +114,13 @@ def potential_of(name: str) -> str:
     return POTENTIALS[networks_in(name)]
 
 
-def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, progress: bool = True, born: Sequence[Record] | None = None) -> Known:
-    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals, for a recipe; charges are learned from `born`, by default all."""
-    records, features = task.records[: task.n_benchmark], CHARGE_FEATURES[networks_in(name)]
+def benchmark_modes(name: str, task: Task, cache_dir: str | Path | None = None, progress: bool = True, born: Sequence[Record] | None = None,
+                    features: str = "") -> Known:  # fmt: skip
+    """Pooled features, modes where force constants are on disk, and ionic constants of the benchmark's crystals, for a recipe.
+
+    Charges are learned from `born`, by default all, by `features`, by default those of `physics.born.FEATURES`; these are pooled, too.
+    """
+    records, features = task.records[: task.n_benchmark], features or CHARGE_FEATURES[networks_in(name)]
     constants = stored_force_constants(load_encoder(potential_of(name)), [r.structure for r in records], cache_dir, False, compute=False)
     modes = modes_of(constants, charges_out_of_fold(features, records, born=born, cache_dir=cache_dir, progress=progress), [r.structure.volume for r in records])
     pooled = pooled_invariants(task.of(features))[: task.n_benchmark].astype(float)
@@ -154,14 +182,14 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
         for part in ("val", "test"):
             plainly, truth = predict_members(networks, recipe, task, split[part])
             mended, _, apart = known.mended(companion, plainly, plainly, split[part])
-            said[part] = (plainly, mended, apart, truth)
+            said[part] = Said(plainly, mended, apart, truth, known.modes.of(split[part]))
         parts.append(said)
         about = {"n_fitted": int(known.modes.known[split["train"][split["train"] < task.n_benchmark]].sum()),
                  "settings": {"networks": name, "potential": potential_of(name), **MIXES[variant]._asdict(), "dampings": DAMPINGS, "soft": [SOFT_AT, SOFT_SHARE]}, "data_sha256": task.checksum,
                  "command": f"dtnet train physics --recipe {name} --split {kind} --seeds {seed}", "wall_s": round(time.monotonic() - started, 1), **provenance()}  # fmt: skip
         systems, twin = crystal_systems([task.records[i].structure for i in split["test"]]), task.twinned(split, cache_dir, progress)
         for k in (1, 2):
-            run = plain(_identity(recipe, TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, known, twin) | about)
+            run = plain(_identity(recipe, TARGETS[k], kind, seed) | _scores(k, split, said["test"], systems, twin) | about)
             found.append(run)
             if results is not None:
                 append_result(results, run)
@@ -176,14 +204,10 @@ def _identity(recipe: Recipe, target: str, kind: str, seed: int) -> dict:
     return dict(zip(IDENTITY, (target, recipe.model.replace(JOINT, f"{JOINT} with modes"), *spell_features(recipe.features), kind, seed, "full"), strict=True))
 
 
-def _scores(k: int, split: Mapping[str, np.ndarray], said: tuple, systems: Sequence[str], known: Known, twin: np.ndarray) -> dict:
-    plainly, mended, _, truth = said
-    rows, true, before, after = split["test"], truth[:, k], plainly.mean(0)[:, k], mended.mean(0)[:, k]
-    with_modes = known.modes.known[rows]
-    sums = np.nan_to_num(known.modes.numbers[rows])
-    soft = with_modes & (sums[:, DAMPINGS.index(SOFT_AT)] < sums[:, 0] + np.log(1 - SOFT_SHARE))
+def _scores(k: int, split: Mapping[str, np.ndarray], said: Said, systems: Sequence[str], twin: np.ndarray) -> dict:
+    true, before, after = said.truth[:, k], said.plainly.mean(0)[:, k], said.mended.mean(0)[:, k]
     both = {name: {"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}
-            for name, mask in (("with_modes", with_modes), ("soft", soft), ("without_near_twins", ~twin)) if mask.any()}  # fmt: skip
+            for name, mask in (("with_modes", said.modes.known), ("soft", said.modes.soft), ("without_near_twins", ~twin)) if mask.any()}  # fmt: skip
     return {**test_scores(dict(split), true, after, systems), "without": test_scores(dict(split), true, before, systems), "kinds": both}
 
 
@@ -193,26 +217,30 @@ def _calibrate(variant: str, parts: Sequence[Mapping], seeds: Sequence[int], tas
     split, reach = task.split(SHIPPED_SEED), load_reach(folder / KNOWN)
     away = {part: _distances(task, split[part], reach, cache_dir) for part in ("val", "test")}
     mine, covered = parts[list(seeds).index(SHIPPED_SEED)], {}
+    every = {part: Said.joined([p[part] for p in parts]) for part in ("val", "test")}
     for k, target in ((1, "ionic"), (2, "total")):
-        joined = {part: [np.concatenate([p[part][1][:, :, k] for p in parts], 1), np.concatenate([p[part][3][:, k] for p in parts]), np.concatenate([p[part][2] for p in parts])] for part in ("val", "test")}
-        members, truth, apart = joined["val"]
-        flat, growth = calibrate(members, truth, COVERAGES, apart), growths[target]["growth"]
-        found = {"base": flat["base"], "flat": {str(c): flat[str(c)] for c in COVERAGES}, "growth": growth}
-        ratios = {part: spread_ratios(mine[part][1][:, :, k], mine[part][3][:, k], flat["base"], mine[part][2]) for part in ("val", "test")}
+        flat, growth = calibrate(*every["val"].of(k), COVERAGES, every["val"].apart, every["val"].modes), growths[target]["growth"]
+        found = {"base": flat["base"], "doubt": flat["doubt"], "flat": {str(c): flat[str(c)] for c in COVERAGES}, "growth": growth}
+        ratios = {part: said.ratios(k, flat) for part, said in mine.items()}
         wider = {part: reach.wider(away[part], growth) for part in ratios}
-        covered[target] = {"n_val": len(truth), "all_test_flat": {}, "test": {}}
-        members, truth, apart = joined["test"]
-        for c in map(str, COVERAGES):
+        held = {c: every["test"].ratios(k, flat) <= flat[c] for c in map(str, COVERAGES)}
+        covered[target] = {"n_val": len(every["val"].truth), "all_test_flat": {c: inside.mean() for c, inside in held.items()}, "by_modes": _by_modes(every["test"].modes, held), "test": {}}
+        for c in held:
             found[c] = found["flat"][c] * narrowed(ratios["val"], ratios["val"] / wider["val"], float(c))
-            covered[target]["all_test_flat"][c] = float((spread_ratios(members, truth, flat["base"], apart) <= flat[c]).mean())
             covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
-        members, truth = (mine["val"][1][:, :, k], mine["val"][3][:, k])
-        found["principal"] = fit_principal(members, members, truth, wider["val"])
+        members, truth = mine["val"].of(k)
+        found["principal"] = fit_principal(members, members, truth, wider["val"] * mine["val"].modes.wider(flat["doubt"]))
         targets[target] = found
     write_json(folder / MENDED[variant] / "calibration.json", {"networks": variant, "targets": targets})
     if results is not None:
         record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {RECIPE_OF[variant]} --seeds {' '.join(map(str, seeds))}", **provenance()}
         write_json(Path(results).with_name(f"{MENDED[variant]}_intervals.json"), plain(record))
+
+
+def _by_modes(modes: Modes, held: Mapping[str, np.ndarray]) -> dict[str, dict]:
+    """Shares of true constants within their intervals, apart for crystals whose modes are soft, or not, or not known."""
+    return {name: {"n": int(mask.sum())} | {c: inside[mask].mean() for c, inside in held.items()}
+            for name, mask in (("hard", modes.known & ~modes.soft), ("soft", modes.soft), ("without_modes", ~modes.known)) if mask.any()}  # fmt: skip
 
 
 def _distances(task: Task, rows: np.ndarray, reach: Reach, cache_dir: str | Path | None) -> np.ndarray:

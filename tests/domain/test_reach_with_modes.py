@@ -39,9 +39,10 @@ def test_charges_and_companion_learn_from_training_crystals_of_the_fold_alone(mo
     monkeypatch.setattr(module, "benchmark_modes", known)
     mending = module.mending_of(SimpleNamespace(records=records, n_benchmark=2), np.array([1, 2, 4, 5]))
     assert asked == [("best-wide", ["2"])]
-    bounded, (companion, unbounded), apart = mending(np.array([0, 1]), np.zeros(2), "before links", np.ones((2, 3)))
+    bounded, (companion, unbounded), apart, modes = mending(np.array([0, 1]), np.zeros(2), "before links", np.ones((2, 3)))
     assert companion == ("companion", [1]) and unbounded == "before links" and bounded.tolist() == [1.0, 1.0]
     assert apart.tolist() == [[1.0, 7.0, 7.0], [1.0, 1.0, 1.0]]  # the electronic tensor, and a crystal without modes, keep what the guess says
+    assert modes.known.tolist() == [True, False]
 
 
 def test_answers_are_mended_after_they_lean_and_before_they_are_judged():
@@ -51,23 +52,27 @@ def test_answers_are_mended_after_they_lean_and_before_they_are_judged():
     truth = with_total(np.einsum("nk,ij->nkij", rng.uniform(2, 9, (60, 2)), np.eye(3)))
     said = {f"{part}_{kind}": truth[rows[part]] * rng.normal(1.0, 0.2, (3, len(rows[part]), 1, 1, 1)) for part in ("val", "test") for kind in ("bounded", "unbounded")}
     reach = fit_reach(invariants[rows["train"]], ["x"] * 30, ["NaCl"] * 30)
-    seen = []
+    seen, numbers = [], rng.uniform(0, 2, (60, 7))
+    numbers[::5] = np.nan
+    modes = Modes(numbers, np.zeros((60, 3, 3)))
 
     def mending(asked, bounded, unbounded, apart):
         seen.append((asked, bounded, unbounded, apart))
-        return bounded * 1.5, unbounded * 1.4, apart + 2.0
+        return bounded * 1.5, unbounded * 1.4, apart + 2.0, modes.of(asked)
 
     plainly, mended = judge_fold(rows | said, truth, reach, invariants), judge_fold(rows | said, truth, reach, invariants, mending)
     assert [part.tolist() for part, *_ in seen] == [rows["val"].tolist(), rows["test"].tolist()]
     assert np.array_equal(seen[1][1], said["test_bounded"]) and np.array_equal(seen[1][2], said["test_unbounded"]) and not seen[1][3].any()  # no guess here: nothing leans
     for k, target in enumerate(("electronic", "ionic", "total")):
         answer, opinions = 1.5 * said["test_bounded"][:, :, k], 1.4 * said["test_unbounded"][:, :, k]
-        factors = calibrate(1.4 * said["val_unbounded"][:, :, k], truth[rows["val"], k], apart=np.full(18, 2.0))
+        mine = None if target == "electronic" else modes  # whose intervals do not know of modes
+        factors = calibrate(1.4 * said["val_unbounded"][:, :, k], truth[rows["val"], k], apart=np.full(18, 2.0), modes=mine and mine.of(rows["val"]))
+        assert ("doubt" in factors) == (mine is not None)
         found = mended[target]
         assert found["factors"] == factors and found["error"].shape == (n,)
         constant = np.trace(answer.mean(0), axis1=1, axis2=2) / 3
         wrong = np.abs(constant - np.trace(truth[rows["test"], k], axis1=1, axis2=2) / 3)
-        spread = np.maximum(raw_spread(opinions, factors["base"], 2.0), raw_spread(answer, factors["base"], 2.0))
+        spread = np.maximum(raw_spread(opinions, factors["base"], 2.0), raw_spread(answer, factors["base"], 2.0)) * (1 if mine is None else mine.of(rows["test"]).wider(factors["doubt"]))
         assert found["constant"] == pytest.approx(constant) and found["ratio"] == pytest.approx(wrong / spread) and found["spread"] == pytest.approx(spread)
         assert not np.allclose(found["error"], plainly[target]["error"])
 

@@ -18,6 +18,7 @@ from dtnet_core.physics.force_constants import force_constants
 from dtnet_core.physics.ionic import MAX_ATOMS, MIXES, Mix, Modes, mend, mend_all, modes_of
 from dtnet_core.physics.modes import polar_modes
 from dtnet_core.potentials.store import compute_features
+from dtnet_core.training.calibration import calibrate, spread_ratios
 from dtnet_core.training.physics import Known
 from tests.conftest import CRYSTALS, random_rotation, turn
 from tests.physics.test_modes import Embedded
@@ -195,6 +196,57 @@ def test_mending_turns_with_the_crystal():
 def test_intervals_widen_where_networks_and_modes_differ():
     said = members(3)
     assert (raw_spread(said, 0.1, np.array([0.0, 1.0, 9.0])) - raw_spread(said, 0.1) > [-1e-12, 0, 0.5]).all()
+
+
+def test_a_crystal_is_soft_when_a_damping_takes_a_third_of_its_sum():
+    """Dampings of 0.05 and 0.6; a crystal without modes is neither soft nor hard."""
+    numbers = np.full((4, 7), np.nan)
+    numbers[:3, 0], numbers[:3, 3] = 2.0, 2.0 + np.log([0.99, 0.67, 0.66])
+    found = Modes(numbers, np.zeros((4, 3, 3)))
+    assert found.soft.tolist() == [False, False, True, False]
+    np.testing.assert_allclose(found.wider({"soft": 2.0, "without": 1.5}), [0.99**-2, 0.67**-2, 0.66**-2, 1.5])
+    np.testing.assert_array_equal(found.wider(None), np.ones(4))
+
+
+def test_intervals_hold_for_soft_crystals_and_for_those_without_modes():
+    """Errors grow with the softness, by an amount that networks do not show; half of the crystals are fitted, the other half is asked."""
+    g, n = np.random.default_rng(5), 4000
+    numbers = np.zeros((n, 7))
+    numbers[:, 3] = -g.exponential(0.3, n)
+    numbers[::5] = np.nan
+    modes, constant = Modes(numbers, np.zeros((n, 3, 3))), g.lognormal(1.5, 0.5, n)
+    size = np.where(modes.known, np.exp(1.25 * np.nan_to_num(modes.softness)), 2.0)
+    truth = constant * (1 + 0.1 * size * g.laplace(0, 1, n))
+    said, true = constant[None, :, None, None] * np.eye(3) * np.ones((2, 1, 1, 1)), truth[:, None, None] * np.eye(3)
+    first, other = np.arange(n) < n // 2, np.arange(n) >= n // 2
+    told, blind = (calibrate(said[:, first], true[first], modes=m) for m in (modes.of(first), None))
+    assert told["doubt"]["soft"] == pytest.approx(1.25, abs=0.3) and told["doubt"]["without"] == pytest.approx(2, abs=0.5) and "doubt" not in blind
+    for kind in (modes.soft, modes.known & ~modes.soft, ~modes.known):
+        mine = kind & other
+        held = [(spread_ratios(said[:, mine], true[mine], f["base"], wider=modes.of(mine).wider(f.get("doubt"))) <= f["0.9"]).mean() for f in (told, blind)]
+        assert held[0] == pytest.approx(0.9, abs=0.04) and abs(held[1] - 0.9) > abs(held[0] - 0.9)
+
+
+def test_predictions_are_as_wide_as_their_modes_ask_for():
+    """Two identical crystals but for what is said of their modes: the constant's interval and those of eigenvalues widen, the answer stays."""
+    crystal, numbers = CRYSTALS["cubic"](), np.zeros((2, 7))
+    asked = ensemble.load_ensemble("total")
+    asked.reach, plainly = None, ensemble.load_ensemble("total")
+    plainly.reach = None
+    numbers[1, 3] = -2.0
+
+    class Physics:
+        charges = load_model("default")
+
+        def mend(self, crystals, features, pooled, bounded, unbounded, *_):
+            return bounded, unbounded, np.zeros(len(crystals)), Modes(numbers, np.zeros((2, 3, 3)))
+
+    asked.physics, asked.calibration = Physics(), asked.calibration | {"doubt": {"soft": 0.5, "without": 1.0}}
+    found, before = (e.predict([crystal, crystal], progress=False) for e in (asked, plainly))
+    np.testing.assert_array_equal(found.tensors, before.tensors)
+    for one, other in ((found.std, before.std), (found.wide, before.wide), (found.principal.std, before.principal.std), (found.principal.wide, before.principal.wide)):
+        np.testing.assert_allclose(one[0], other[0])
+        np.testing.assert_allclose(one[1], np.e * other[1])
 
 
 @pytest.mark.parametrize("times", [(2, 1, 1), (1, 2, 2)])
