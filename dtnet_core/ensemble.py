@@ -22,7 +22,7 @@ from .crystals.plausible import doubtful
 from .crystals.record import TARGETS
 from .features import Features, concatenate_crystals
 from .members import encoders_of, known_elements, member_tensors, raw_spread
-from .physics.ionic import IonicPhysics, load_physics
+from .physics.ionic import IonicPhysics, Modes, load_physics
 from .potentials.store import compute_features
 from .readout import DTNet as Network
 from .trust.judge import unphysical
@@ -154,15 +154,10 @@ class Ensemble:
         _tell(flags, crystals)
         members, raw = (x[:, :, TARGETS.index(self.target)] for x in (everything, unbounded))
         apart = apart[:, TARGETS.index(self.target)]
-        kept, spread = np.array([not reason for reason in refused], dtype=bool), np.full(len(crystals), np.nan)
-        spread[kept] = np.maximum(*(raw_spread(x[:, kept], self.calibration["base"], apart[kept]) for x in (members, raw)))
         where = stand(self.reach, crystals, place, unbounded, flags)
         if modes is not None:
             where = where.also(modes.doubtful, modes.words())
-        wider = np.ones(len(crystals)) if self.reach is None else self.reach.wider(where.distance, self.calibration.get("growth", 0.0))
-        if modes is not None:
-            wider = wider * modes.wider(self.calibration.get("doubt"))
-        std, wide = (self.calibration[str(c)] * spread * wider for c in COVERAGES)
+        std, wide, wider = half_widths(self.calibration, self.reach, members, raw, apart, where.distance, modes)
         axes = principal(members, raw, self.calibration.get("principal"), wider)
         return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes)
 
@@ -185,6 +180,32 @@ class Ensemble:
         place = self.reach.locate(invariants_of(found[REACH_FEATURES]))
         leaning, apart = self.reach.lean(bounded, unbounded, place)
         return leaning, unbounded, apart, place
+
+
+def half_widths(calibration: Mapping, reach: Reach | None, members: np.ndarray, raw: np.ndarray, apart: np.ndarray, distance: np.ndarray,
+                modes: Modes | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Half widths of the intervals of constants that hold 68 and 90 %, and the factor by which distance and modes widen them: [B] each.
+
+    Parameters
+    ----------
+    calibration : mapping
+        Of `Ensemble`.
+    reach : trust.reach.Reach, optional
+    members, raw : np.ndarray, [M, B, 3, 3]
+        Tensors of one target by each network, with the links and before them: a bound must hide no disagreement. NaN where the answer is refused.
+    apart : np.ndarray, [B]
+        See `members.raw_spread`.
+    distance : np.ndarray, [B]
+        Not looked at without `reach`.
+    modes : physics.ionic.Modes, optional
+    """
+    kept, spread = np.isfinite(members).all((0, 2, 3)), np.full(members.shape[1], np.nan)
+    spread[kept] = np.maximum(*(raw_spread(x[:, kept], calibration["base"], apart[kept]) for x in (members, raw)))
+    wider = np.ones(len(spread)) if reach is None else reach.wider(distance, calibration.get("growth", 0.0))
+    if modes is not None:
+        wider = wider * modes.wider(calibration.get("doubt"))
+    std, wide = (calibration[str(c)] * spread * wider for c in COVERAGES)
+    return std, wide, wider
 
 
 def _tell(flags: Sequence[str], crystals: Sequence) -> None:

@@ -42,6 +42,7 @@ POTENTIALS = {"best": "nequix-oam-1-pft", "default": "7net-0"}
 MAX_ATOMS = 40
 """Of the primitive cell; the force constants of larger ones take minutes."""
 WITHOUT_MODES = f"its ionic part is the networks' alone: the primitive cell has more than {MAX_ATOMS} atoms, too many for force constants"
+IS_SOFT = "soft vibrations make much of its ionic part, which is uncertain"
 UNSTABLE = "a vibration that carries charge is unstable for the potential: the crystal may distort, and its ionic part is a guess"
 SOFT_AT, SOFT_SHARE = 0.6, 1 / 3
 """A crystal is called soft when a damping of 0.6 eV/angstrom^2, one of `modes.DAMPINGS`, takes a third of its sum over modes, or more."""
@@ -106,7 +107,8 @@ class Modes:
 
     def words(self) -> list[tuple[str, ...]]:
         """What is to be said of the modes of each crystal."""
-        return [(UNSTABLE,) if doubt else () if known else (WITHOUT_MODES,) for known, doubt in zip(self.known, self.doubtful, strict=True)]
+        each = zip(self.known, self.doubtful, self.soft, strict=True)
+        return [(WITHOUT_MODES,) if not known else (UNSTABLE,) if doubt else (IS_SOFT,) if soft else () for known, doubt, soft in each]
 
 
 def modes_of(constants: Sequence[np.ndarray | None], charges: Sequence[np.ndarray], volumes: Sequence[float]) -> Modes:

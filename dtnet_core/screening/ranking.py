@@ -25,7 +25,7 @@ from ..metrics import scalar_constant
 from ..potentials.registry import spell_features
 from ..trust.standing import COLUMNS
 from .labelled import with_gaps
-from .parts import COMPONENTS, read_parts
+from .parts import COMPONENTS, INTERVALS, read_parts
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations
 from .selection import KAPPA, MAX_ATOMS, TASKS, acquisition, choose, gaps_of, is_extended, select_candidates
 from .shortlist import affordable
@@ -63,17 +63,18 @@ def score(task: str, records: Sequence[Record], table: pd.DataFrame, calibration
     -------
     DataFrame
         formula, n_atoms, gap_ev, eps_electronic, eps_ionic, eps (scalars, Eq. 2), eps_68 (half width of the calibrated 68 %
-        interval of eps), value, deviation (over the networks), score (Eq. 28), and `trust.standing.COLUMNS`, None where the predictions are
+        interval of eps; of networks and base alone where the predictions are from before intervals were kept), value, deviation (over the networks), score (Eq. 28), and `trust.standing.COLUMNS`, None where the predictions are
         from before these were kept; by id. Values of a failed prediction are NaN.
     """
     gaps, anisotropic = gaps_of(records), task == "anisotropy"
     mean, std = table["eps_total_mean"], table["eps_total_std"]
     value = table["anisotropy_mean"] if anisotropic else gaps * mean
     deviation = table["anisotropy_std"] if anisotropic else gaps * std
-    spread = np.hypot(std, calibration["base"] * mean)
+    plain = calibration[str(COVERAGES[0])] * np.hypot(std, calibration["base"] * mean)
+    told = table[INTERVALS[0]].fillna(plain) if INTERVALS[0] in table else plain
     return pd.DataFrame({
         "formula": [r.formula for r in records], "n_atoms": [len(r.structure) for r in records], "gap_ev": gaps,
-        **{f"eps_{t}": table[f"eps_{t}_mean"] for t in TARGETS[:2]}, "eps": mean, "eps_68": calibration[str(COVERAGES[0])] * spread,
+        **{f"eps_{t}": table[f"eps_{t}_mean"] for t in TARGETS[:2]}, "eps": mean, "eps_68": told,
         "value": value, "deviation": deviation, "score": acquisition("ucb", value, deviation, kappa), **table.reindex(columns=COLUMNS),
     }, index=table.index)  # fmt: skip
 

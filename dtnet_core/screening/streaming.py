@@ -7,7 +7,8 @@ computed again. The same call works in this process, on all cores, or on a Dask 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
-from ..ensemble import load_ensemble
+from ..ensemble import half_widths, load_ensemble
 from ..features import split_crystals
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
@@ -34,7 +35,7 @@ from ..trust.judge import unphysical
 from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of
 from ..trust.standing import stand
-from .parts import COMPONENTS, Parts
+from .parts import COMPONENTS, INTERVALS, Parts
 
 ATOMS_PER_BATCH = 1_000
 """Atoms encoded at a time: what bounds the memory, whatever the crystals."""
@@ -48,7 +49,7 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
 
     Parameters
     ----------
-    ensemble : Ensemble, or anything with its `networks`, the `features` of each, its `reach` and its `physics`.
+    ensemble : Ensemble, or anything with its `target`, `networks`, the `features` of each, its `reach`, `physics` and `calibration`.
     structures : sequence of pymatgen Structure
     flags : sequence of str, optional
         Doubts about each, "" for none.
@@ -56,7 +57,7 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
     Returns
     -------
     list of (np.ndarray, dict)
-        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `trust.standing.Standing.row`.
+        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `trust.standing.Standing.row` with the half widths of `parts.INTERVALS`.
     """
     answers, batch, size = [], [], 0
     for position, structure in enumerate(structures):
@@ -66,17 +67,19 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
             encoded = {p: encode(load_encoder(name), batch, layers) for p, name, layers in encoders}
             members, unbounded = member_tensors(ensemble.networks, ensemble.features, encoded)
             words = [flags[i] if flags else "" for i in range(position + 1 - len(batch), position + 1)]
-            place = None
+            place, modes, apart = None, None, np.zeros((len(batch), len(TARGETS)))
             if ensemble.reach is not None:
                 place = ensemble.reach.locate(invariants_of([encoded[REACH_FEATURES]]))
-                members, _ = ensemble.reach.lean(members, unbounded, place)
+                members, apart = ensemble.reach.lean(members, unbounded, place)
             where = stand(ensemble.reach, batch, place, unbounded, words)
             if ensemble.physics is not None:
                 mine = split_crystals(encoded[ensemble.physics.charges.features])
                 with TemporaryDirectory() as folder:
-                    members, _, _, modes = ensemble.physics.mend(batch, mine, invariants_of(mine), members, unbounded, folder, False)
-                where = where.also(modes.doubtful, modes.words())
-            answers += [(members[:, i], where.row(i)) for i in range(len(batch))]
+                    members, unbounded, from_modes, modes = ensemble.physics.mend(batch, mine, invariants_of(mine), members, unbounded, folder, False)
+                where, apart = where.also(modes.doubtful, modes.words()), modes.apart(apart, from_modes)
+            k = TARGETS.index("total")
+            widths = half_widths(ensemble.calibration, ensemble.reach, members[:, :, k], unbounded[:, :, k], apart[:, k], where.distance, modes)
+            answers += [(members[:, i], where.row(i) | {name: float(w[i]) for name, w in zip(INTERVALS, widths, strict=False)}) for i in range(len(batch))]
             batch, size = [], 0
     return answers
 
@@ -105,6 +108,8 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
         answers = [_alone(ensemble, structure, row["flag"] or "") for row, structure in good]
     for (row, _), answer in zip(good, answers, strict=True):
         row.update({"error": answer} if isinstance(answer, str) else _columns(answer[0]) | answer[1])
+        if row["error"]:
+            row.update(dict.fromkeys(INTERVALS))
     return rows
 
 
@@ -146,12 +151,12 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     output : path
         Folder of ``part-*.parquet``, which `pandas.read_parquet(output)` reads as one table: id, formula, n_atoms, six
         components of each tensor, mean and sample deviation over the networks of its scalar (Eq. 2) and of the total
-        tensor's anisotropy ratio, flag (why the crystal is unusual, see `crystals.plausible.doubtful`), in_domain, distance, nearest
+        tensor's anisotropy ratio, half widths of the total constant's intervals (`parts.INTERVALS`, as those of `ensemble.Prediction`), flag (why the crystal is unusual, see `crystals.plausible.doubtful`), in_domain, distance, nearest
         (ids and formulas) and warnings as in `ensemble.Prediction`, and error (null where there is
         none; also for an answer that no crystal can give, see `trust.judge.unphysical`). Parts of an older version lack some columns:
         `read_parts` reads these, too.
     ensemble : Ensemble, optional
-        Anything with `networks`, the `features` of each and `reach`; default: the one of `variant` that ships with the kit.
+        For the total tensor; default: the one of `variant` that ships with the kit.
     chunk : int
         Crystals a part: what a killed run loses at most, for each worker.
     client : None, "local", "slurm", address, or dask.distributed.Client
@@ -180,7 +185,9 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; a part has at least one crystal")
     ensemble = ensemble if ensemble is not None else load_ensemble("total", variant)
-    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach, getattr(ensemble, "physics", None))
+    if ensemble.target != "total":
+        raise ValueError(f"the ensemble is for the {ensemble.target} tensor; a stream, which tells all three, takes one for the total tensor")
+    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach, ensemble.physics, ensemble.calibration)
     predict_members(ensemble, [_PROBE])  # what fails for every crystal fails here
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -207,15 +214,16 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
 
 
 class _Ensemble:
-    """What travels to the workers: features, networks, what they learned from, and what mends their ionic tensors."""
+    """What travels to the workers: features, networks, what they learned from, what mends their ionic tensors, and the factors of intervals."""
 
-    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None, physics: IonicPhysics | None = None):
-        self.features, self.networks, self.reach, self.physics = features, networks, reach, physics
+    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None, physics: IonicPhysics | None, calibration: Mapping):
+        self.features, self.networks, self.reach, self.physics, self.calibration = features, networks, reach, physics, calibration
 
     def digest(self) -> str:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]
         content += [self.reach.guess.weights.tobytes(), repr(guess.settings()).encode()] if self.reach is not None and self.reach.guess is not None else []
         content += [self.physics.companion.weights.tobytes(), self.physics.charges.isotropic.tobytes()] if self.physics is not None else []
+        content += [json.dumps(self.calibration, sort_keys=True).encode()]
         return f"{' | '.join(self.features)} {hashlib.sha256(b''.join(content)).hexdigest()[:16]}"
 
 

@@ -203,7 +203,7 @@ def test_a_crystal_is_soft_when_a_damping_takes_a_third_of_its_sum():
     numbers = np.full((4, 7), np.nan)
     numbers[:3, 0], numbers[:3, 3] = 2.0, 2.0 + np.log([0.99, 0.67, 0.66])
     found = Modes(numbers, np.zeros((4, 3, 3)))
-    assert found.soft.tolist() == [False, False, True, False]
+    assert found.soft.tolist() == [False, False, True, False] and found.words() == [(), (), (ionic.IS_SOFT,), (ionic.WITHOUT_MODES,)]
     np.testing.assert_allclose(found.wider({"soft": 2.0, "without": 1.5}), [0.99**-2, 0.67**-2, 0.66**-2, 1.5])
     np.testing.assert_array_equal(found.wider(None), np.ones(4))
 

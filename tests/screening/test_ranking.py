@@ -76,6 +76,8 @@ def test_scores_and_the_best_by_hand():
     np.testing.assert_allclose(merit["value"], [20, 40, 270, np.nan])
     np.testing.assert_allclose(merit["score"], [20 + 1.5 * 4, 40 + 1.5 * 4, 270 + 1.5 * 27, np.nan])
     np.testing.assert_allclose(merit["eps_68"], 2 * np.hypot([1, 2, 3, 4], [0.5, 2, 3, 5]))
+    told = score("figure of merit", pool, table.assign(eps_total_68=[7.0, np.nan, 8.0, 9.0]), CALIBRATION)
+    np.testing.assert_allclose(told["eps_68"], [7, 2 * np.hypot(2, 2), 8, 9])  # the stream's own, where it has them
     rows = best("figure of merit", pool, merit, table, k=3)
     assert [(r["rank"], r["id"]) for r in rows] == [(2, "b"), (3, "a")] and rows[0]["tensor"] == [20, 20, 20, 0, 0, 0]
     ratio = score("anisotropy", pool, table, CALIBRATION, kappa=0)

@@ -33,7 +33,7 @@ from dtnet_core.potentials.registry import load_encoder, parse_features
 from dtnet_core.potentials.store import compute_features
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.screening import streaming
-from dtnet_core.screening.parts import read_parts
+from dtnet_core.screening.parts import INTERVALS, read_parts
 from dtnet_core.screening.streaming import predict_stream
 from dtnet_core.trust import guess
 from dtnet_core.trust import reach as reach_module
@@ -114,9 +114,15 @@ def test_stream_says_where_each_crystal_stands(tmp_path):
     predict_stream(pairs, tmp_path / "out", ensemble, chunk=3, progress=False)
     table = read_parts(tmp_path / "out")
     assert table["in_domain"].tolist() == told.in_domain.tolist() and not table.loc["argon", "in_domain"] and table["in_domain"].any()
+    np.testing.assert_allclose(table[list(INTERVALS)].T, [told.std, told.wide], rtol=0.05)
     np.testing.assert_allclose(table["distance"], told.distance, rtol=0.05)  # stored features are rounded, the stream takes them as they come
     assert table["warnings"].tolist() == ["; ".join(words) for words in told.warnings] and "no training crystal has Ar" in table.loc["argon", "warnings"]
     assert table.loc["salt", "nearest"].split(", ")[0] == "mp-2 KCl" and "slab" in table.loc["slab", "warnings"]
+
+
+def test_a_stream_wants_an_ensemble_for_the_total_tensor(tmp_path):
+    with pytest.raises(ValueError, match="the ensemble is for the ionic tensor; a stream, which tells all three, takes one for the total tensor"):
+        predict_stream(salts(1), tmp_path / "out", load_ensemble("ionic"), progress=False)
 
 
 def test_stream_knows_modes(tmp_path, monkeypatch):
@@ -131,6 +137,7 @@ def test_stream_knows_modes(tmp_path, monkeypatch):
     table = read_parts(tmp_path / "out").loc[[name for name, _ in pairs]]
     np.testing.assert_allclose(table["eps_total_mean"], np.trace(told.tensors, axis1=1, axis2=2) / 3, rtol=0.01)  # stored features are rounded
     assert table["in_domain"].tolist() == told.in_domain.tolist() and table["warnings"].tolist() == ["; ".join(words) for words in told.warnings]
+    np.testing.assert_allclose(table[list(INTERVALS)].T, [told.std, told.wide], rtol=0.03)
     assert "unstable" in table.loc["stretched", "warnings"] and not table.loc["stretched", "in_domain"]
     np.testing.assert_allclose(table.loc["MgO", "eps_total_mean"], table.loc["twice", "eps_total_mean"], rtol=1e-3)
 
@@ -139,7 +146,7 @@ def test_parts_of_before_are_read_beside_new_ones(ensemble, tmp_path):
     """Parts without the columns that say where a crystal stands are not computed again; the table has None there."""
     out = tmp_path / "out"
     predict_stream(salts(2), out, ensemble, progress=False)
-    old = parquet.read_table(out / "part-000000.parquet").drop_columns(list(COLUMNS))
+    old = parquet.read_table(out / "part-000000.parquet").drop_columns([*COLUMNS, *INTERVALS])
     parquet.write_table(old, out / "part-000000.parquet")
     assert predict_stream(salts(4), out, ensemble, progress=False) == {"computed": 2, "skipped": 2, "failed": 0}
     table = read_parts(out)
@@ -478,13 +485,14 @@ def test_command_line(ensemble, tmp_path, monkeypatch, capsys):
 def test_parts_know_how_answers_lean(monkeypatch):
     """Another ramp, another machine: other answers, so another folder."""
     shipped = load_ensemble("total")
-    told = lambda reach: streaming._Ensemble(shipped.features, shipped.networks, reach).digest()  # noqa: E731
+    told = lambda reach: streaming._Ensemble(shipped.features, shipped.networks, reach, None, shipped.calibration).digest()  # noqa: E731
     before = told(shipped.reach)
     assert before == told(shipped.reach) != told(replace(shipped.reach, guess=None))
     assert before != told(replace(shipped.reach, guess=replace(shipped.reach.guess, weights=2 * shipped.reach.guess.weights)))
     physics = load_ensemble("total", "default-physics").physics
     others = [replace(physics, companion=replace(physics.companion, weights=2 * physics.companion.weights)), replace(physics, charges=replace(physics.charges, isotropic=2 * physics.charges.isotropic))]
-    each = [streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, p).digest() for p in (None, physics, *others)]
+    each = [streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, p, shipped.calibration).digest() for p in (None, physics, *others)]
     assert each[0] == before and len(set(each)) == 4
+    assert before != streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, None, shipped.calibration | {"growth": 9.0}).digest()  # other intervals
     monkeypatch.setattr(guess, "RAMPS", guess.Ramps(apart=(0.1, 0.2)))
     assert told(shipped.reach) != before
