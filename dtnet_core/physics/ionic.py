@@ -35,7 +35,7 @@ class Mix(NamedTuple):
     shape: float
 
 
-MIXES = {"best": Mix(0.8, 1.0), "default": Mix(0.4, 0.25)}
+MIXES = {"best": Mix(0.8, 1.0), "default": Mix(0.4, 0.5)}
 """Variant whose networks are mended -> weights: its potential says how far modes are to be trusted."""
 POTENTIALS = {"best": "nequix-oam-1-pft", "default": "7net-0"}
 """The same -> potential whose force constants mend; 7net-l3i5, whose features the charges of "default" are learned on, would take several times as long for them."""
