@@ -32,7 +32,16 @@ from .pages import (
     ships_sentence,
     truth_sentence,
 )
-from .physics import cost_text, coverage_text, intervals_text, physics_sentence, physics_table, settings_table
+from .physics import (
+    cost_text,
+    coverage_text,
+    intervals_text,
+    machines_table,
+    physics_sentence,
+    physics_table,
+    settings_table,
+    soft_intervals_table,
+)
 from .screening import enrichment_lines, screening_table
 from .table2 import beside_ours, cells, summary, verdict
 from .tables import by_formula, headline, interval_table
@@ -69,6 +78,8 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "default-physics"): physics_table(record("default-physics.json")),
         ("docs/results.md", "default-physics, more labels"): physics_table(record("default-physics_wide.json")),
         ("docs/results.md", "default-physics settings"): settings_table(record("default-physics_settings.json")),
+        ("docs/results.md", "machines"): machines_table([record("physics_settings.json"), record("default-physics_settings.json")]),
+        ("docs/results.md", "soft intervals"): soft_intervals_table({"physics": record("physics_intervals.json"), "default-physics": record("default-physics_intervals.json")}),
         ("data/weights/README.md", "physics"): intervals_text({"physics": record("physics_intervals.json"), "default-physics": record("default-physics_intervals.json")}),
         ("data/weights/README.md", "cost of modes"): cost_text(record("performance.json")["modes"]),
         ("docs/results.md", "blind"): blind_text(record("blind.json")),

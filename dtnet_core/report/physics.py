@@ -33,6 +33,21 @@ def settings_table(record: Mapping) -> str:
     return markdown_table(frame.map("{:.3f}".format).reset_index().rename(columns={"shape": "share of the sum's shape"}))
 
 
+def machines_table(records: Sequence[Mapping]) -> str:
+    """`machines` of `data/results/physics_settings.json` and its neighbour."""
+    rows = [{"force constants": m["potential"], "charges and crystal from": m["features"], "crystals": m["n"], "mean error of ln ε": f"{m['mean_log_error']:.3f}",
+             "root mean square": f"{m['rms_log_error']:.3f}"} for r in records for m in r["machines"]]  # fmt: skip
+    return markdown_table(pd.DataFrame(rows))
+
+
+def soft_intervals_table(records: Mapping[str, Mapping]) -> str:
+    """`by_modes` of `data/results/physics_intervals.json` and its neighbour, by variant."""
+    names = {"hard": "not soft", "soft": "soft", "without_modes": "without modes"}
+    rows = [{"variant": variant, "target": target, "test crystals": f"{names[kind]} ({held['n']})", **{f"{100 * float(c):.0f} % intervals hold": f"{100 * held[c]:.0f} %" for c in ("0.68", "0.9")}}
+            for variant, record in records.items() for target, covered in record["covered"].items() for kind, held in covered["by_modes"].items()]  # fmt: skip
+    return markdown_table(pd.DataFrame(rows))
+
+
 def modes_table(runs: Sequence[Mapping]) -> pd.DataFrame:
     """A row a target: MAE_ten and the share within 25 % without and with modes, means over the seeds."""
     rows = []

@@ -1,6 +1,13 @@
 """What is said of modes: scores with and without, and what they cost."""
 
-from dtnet_core.report.physics import cost_text, coverage_text, physics_sentence, physics_table
+from dtnet_core.report.physics import (
+    cost_text,
+    coverage_text,
+    machines_table,
+    physics_sentence,
+    physics_table,
+    soft_intervals_table,
+)
 
 
 def run(target: str, seed: int, without: float, found: float, split: str = "record") -> dict:
@@ -22,6 +29,17 @@ def test_the_cost_of_modes_is_told_for_each_potential():
     cost = {"own": {"crystals": 48, "atoms": [2, 10], "median_processor_s": 0.234}, "without_symmetry": [{"atoms": 4, "processor_s": 1.96}, {"atoms": 32, "processor_s": 123.0}]}
     text = cost_text({"potentials": [{"potential": "7net-0", **cost}], "hardware": "a laptop"})
     assert "(a laptop): `7net-0`: 0.2 for a crystal of 2 to 10 atoms with its symmetry (median of 48), without any symmetry 2 for 4 atoms, 123 for 32 atoms." in text
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+def test_machines_and_intervals_of_soft_crystals_are_told_with_their_numbers():
+    machine = {"potential": "7net-0", "features": "7net-l3i5:0-5", "n": 7, "mean_log_error": 0.2344, "rms_log_error": 0.3776}
+    assert cells(machines_table([{"machines": [machine]}, {"machines": [machine | {"n": 8}]}])) == [["7net-0", "7net-l3i5:0-5", n, "0.234", "0.378"] for n in "78"]
+    held = {"hard": {"n": 9, "0.68": 0.7, "0.9": 0.911}, "without_modes": {"n": 2, "0.68": 0.5, "0.9": 1.0}}
+    assert cells(soft_intervals_table({"physics": {"covered": {"ionic": {"by_modes": held}}}})) == [["physics", "ionic", "not soft (9)", "70 %", "91 %"], ["physics", "ionic", "without modes (2)", "50 %", "100 %"]]
 
 
 def test_splits_that_were_run_with_fewer_modes_are_told_apart():
