@@ -58,7 +58,7 @@ def blind_text(record: Mapping) -> str:
 
 
 def known_text(record: Mapping) -> str:
-    """`data/results/known_physics.json`: a table of the variants' constants, and a line for each crystal with what the first variant says of it."""
+    """`data/results/known_physics.json`: a table of the variants' constants, and a line for each crystal with what the first variant says of it, and what those with modes add."""
     variants = {name: record["variants"][name] for name in sorted(record["variants"], key="default".__ne__)}
     mended, rows, lines = {name for name, crystals in variants.items() if any("modes" in one for one in crystals)}, [], []  # their electronic tensors are those of others
     for i, first in enumerate(next(iter(variants.values()))):
@@ -69,7 +69,8 @@ def known_text(record: Mapping) -> str:
         inside = "-" if first["refused"] else "yes" if first["in_domain"] else "no"
         rows.append(row | {"in the domain": inside, "distance": "-" if first["refused"] else f"{first['distance']:.1f}"})
         said = f"refused: {first['refused']}" if first["refused"] else "; ".join(first["warnings"]) or "no warning"
-        lines.append(f"- **{first['name']}**, {first['what']}. The kit: {said}.")
+        added = [f"; `{name}` adds: {'; '.join(new)}" for name in sorted(mended) if not first["refused"] and (new := [w for w in each[name]["warnings"] if w not in first["warnings"]])]
+        lines.append(f"- **{first['name']}**, {first['what']}. The kit: {said}{''.join(added)}.")
     return f"{markdown_table(pd.DataFrame(rows))}\n\n" + "\n".join(lines)
 
 

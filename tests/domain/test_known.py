@@ -8,7 +8,7 @@ from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS, WEIGHTS
 from dtnet_core.data.loading import data_sha256
 from dtnet_core.domain.known import known_crystals, say
-from dtnet_core.physics.ionic import UNSTABLE
+from dtnet_core.physics.ionic import IS_SOFT, UNSTABLE
 from dtnet_core.report.trust import known_text
 
 STORED = read_json(RESULTS / "known_physics.json")
@@ -34,8 +34,8 @@ def test_what_is_new_is_told_and_what_is_no_crystal_is_refused(variant):
     for name in ("solid argon", "copper"):
         assert not rows[name]["in_domain"] and any("outside of the domain" in words for words in rows[name]["warnings"])
     for name in ("rock salt MgO", "rutile TiO2", "perovskite SrTiO3"):
-        unstable = [UNSTABLE] if (variant, name) == ("physics", "perovskite SrTiO3") else []
-        assert rows[name]["in_domain"] == (not unstable) and rows[name]["warnings"] == unstable
+        words = {"physics": [UNSTABLE], "default-physics": [IS_SOFT]}.get(variant, []) if name == "perovskite SrTiO3" else []
+        assert rows[name]["in_domain"] == (words != [UNSTABLE]) and rows[name]["warnings"] == words
     assert any("depends on the gap" in words for words in rows["MgO slab with vacuum"]["warnings"])
 
 
@@ -45,6 +45,8 @@ def test_the_guide_has_a_row_and_a_sentence_for_each():
     for name, (_, what) in known_crystals().items():
         assert sum(line.startswith(f"| {name} |") for line in lines) == 1 and sum(line.startswith(f"- **{name}**, {what}. The kit: ") for line in lines) == 1
     assert sum("refused" in line for line in lines) == 2
+    (perovskite,) = (line for line in lines if line.startswith("- **perovskite"))
+    assert perovskite.endswith(f"The kit: no warning; `default-physics` adds: {IS_SOFT}; `physics` adds: {UNSTABLE}.")
 
 
 def test_vibrations_tell_what_networks_miss_of_rutile():
