@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -43,23 +43,16 @@ def calibrate(members: np.ndarray, truth: np.ndarray, coverages: Sequence[float]
     """
     errors = np.abs(scalar_constant(members.mean(0)) - scalar_constant(truth))
     spreads = {base: raw_spread(members, base, apart) for base in SHARES.tolist()}
-    if modes is None:
-        base, found = best_base(spreads.__getitem__, errors, list(spreads)), {}
-    else:
-        wider = {key: modes.wider(_doubt(key)) for key in itertools.product(SOFT_RATES, WITHOUT)}
-        base, chosen = _likeliest(lambda key: spreads[key[0]] * wider[key[1]], errors, itertools.product(spreads, wider))
-        found = {"doubt": _doubt(chosen)}
-    factor = 1.0 if modes is None else modes.wider(found["doubt"])
-    return {"base": base} | found | {str(c): conformal(spread_ratios(members, truth, base, apart, factor), c) for c in coverages}
+    doubts = [None] if modes is None else [{"soft": soft, "without": without} for soft, without in itertools.product(SOFT_RATES, WITHOUT)]
+    wider = [1.0 if modes is None else modes.wider(doubt) for doubt in doubts]
+    base, i = _likeliest(lambda key: spreads[key[0]] * wider[key[1]], errors, itertools.product(spreads, range(len(doubts))))
+    found = {str(c): conformal(spread_ratios(members, truth, base, apart, wider[i]), c) for c in coverages}
+    return {"base": base} | found | ({} if modes is None else {"doubt": doubts[i]})
 
 
 SHARES = np.geomspace(0.005, 0.5, 41)
 SOFT_RATES, WITHOUT = tuple(np.linspace(0, 2, 9).tolist()), tuple(np.geomspace(0.5, 4, 7).tolist())
 """What is tried as "soft" and "without" of `physics.ionic.Modes.wider`."""
-
-
-def _doubt(key: tuple[float, float]) -> Mapping[str, float]:
-    return {"soft": key[0], "without": key[1]}
 
 
 def best_base(spread: Callable[[float], np.ndarray], errors: np.ndarray, tried: Sequence[float] | np.ndarray = SHARES) -> float:
