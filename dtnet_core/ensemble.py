@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +26,12 @@ from .members import encoders_of, known_elements, member_tensors, raw_spread
 from .physics.ionic import IonicPhysics, Modes, load_physics
 from .potentials.store import compute_features
 from .readout import DTNet as Network
+from .trust.doubts import FILE, Doubts, load_doubts
 from .trust.judge import unphysical
 from .trust.principal import Principal, principal
 from .trust.reach import FEATURES as REACH_FEATURES
 from .trust.reach import Place, Reach, invariants_of, load_reach
-from .trust.standing import stand
+from .trust.standing import Standing, stand
 
 KNOWN = "known.safetensors"
 """File of a weights folder with what all variants learned from, `trust.reach.Reach`."""
@@ -64,9 +66,13 @@ class Prediction:
     nearest : tuple of B tuples of (id, formula)
         The nearest training crystals, nearest first.
     warnings : tuple of B tuples of str
-        All doubts in words: the flag, the distance, pairs of elements that no training crystal has.
+        All doubts in words: the flag, the distance, pairs of elements that no training crystal has, extremes.
     principal : Principal, optional
         Eigenvalues and axes of `tensors` with their uncertainty.
+    chance : np.ndarray, [B]
+        That the constant is off by more than 25 %, `trust.doubts.Chance`; NaN where it is not known.
+    extreme : np.ndarray, [B] bool
+        Whether the tensor, at the upper end of the 90 % interval, is among the largest or most anisotropic that the networks learned from, `trust.doubts.Tail`; no matter of the domain.
     """
 
     tensors: np.ndarray
@@ -79,14 +85,13 @@ class Prediction:
     nearest: tuple[tuple[tuple[str, str], ...], ...] = ()
     warnings: tuple[tuple[str, ...], ...] = ()
     principal: Principal | None = None
+    chance: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    extreme: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def of(self, i: int) -> Prediction:
         """The same of crystal i alone, B = 1."""
-        return Prediction(
-            self.tensors[i : i + 1], self.std[i : i + 1], self.wide[i : i + 1], self.members[:, i : i + 1], self.flags[i : i + 1],
-            self.in_domain[i : i + 1], self.distance[i : i + 1], self.nearest[i : i + 1], self.warnings[i : i + 1],
-            self.principal and self.principal.of(i),
-        )  # fmt: skip
+        one = {name: value[i : i + 1] for name, value in vars(self).items() if name not in ("members", "principal")}
+        return Prediction(**one, members=self.members[:, i : i + 1], principal=self.principal and self.principal.of(i))
 
 
 class Ensemble:
@@ -105,11 +110,13 @@ class Ensemble:
         The training crystals; without them, or without their encoder among the networks', every crystal counts as in the domain.
     physics : physics.ionic.IonicPhysics, optional
         Mends the ionic tensors by the crystals' modes.
+    doubts : trust.doubts.Doubts, optional
+        Of what is said of every answer.
     """
 
     def __init__(self, target: str, networks: Sequence[Network], features: Sequence[str], calibration: dict,
-                 reach: Reach | None = None, physics: IonicPhysics | None = None):  # fmt: skip
-        self.physics = physics
+                 reach: Reach | None = None, physics: IonicPhysics | None = None, doubts: Doubts | None = None):  # fmt: skip
+        self.physics, self.doubts = physics, doubts or Doubts()
         self.target, self.networks, self.features, self.calibration = target, list(networks), list(features), calibration
         self.reach = reach if REACH_FEATURES in encoders_of(features) else None
 
@@ -141,11 +148,11 @@ class Ensemble:
             For what is no crystal or cannot be one (`crystals.plausible`); its position and the reason are named.
         """
         crystals = as_structures(structures, self.elements)
-        found = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
-        everything, unbounded, apart, place = self.opinions(found, len(crystals))
+        encoded = {part: compute_features(part, crystals, False, cache_dir, progress) for part in encoders_of(self.features)}
+        everything, unbounded, apart, place = self.opinions(encoded, len(crystals))
         modes = None
         if self.physics is not None and crystals and self.target != "electronic":  # whose tensor no mode changes
-            mine = found[self.physics.charges.features]
+            mine = encoded[self.physics.charges.features]
             everything, unbounded, from_modes, modes = self.physics.mend(crystals, mine, invariants_of(mine), everything, unbounded, cache_dir, progress)
             apart = modes.apart(apart, from_modes)
         refused = [unphysical(everything[:, i]) for i in range(len(crystals))]
@@ -153,13 +160,9 @@ class Ensemble:
         flags = tuple(reason or doubtful(crystal) or "" for reason, crystal in zip(refused, crystals, strict=True))
         _tell(flags, crystals)
         members, raw = (x[:, :, TARGETS.index(self.target)] for x in (everything, unbounded))
-        apart = apart[:, TARGETS.index(self.target)]
-        where = stand(self.reach, crystals, place, unbounded, flags)
-        if modes is not None:
-            where = where.also(modes.doubtful, modes.words())
-        std, wide, wider = half_widths(self.calibration, self.reach, members, raw, apart, where.distance, modes)
-        axes = principal(members, raw, self.calibration.get("principal"), wider)
-        return Prediction(members.mean(0), std, wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes)
+        found = judge(self, crystals, flags, place, everything, unbounded, apart, modes)
+        axes, where = principal(members, raw, self.calibration.get("principal"), found.wider), found.where
+        return Prediction(members.mean(0), found.std, found.wide, members, flags, where.in_domain, where.distance, where.nearest, where.warnings, axes, found.chance, found.extreme)
 
     def opinions(self, found: Mapping[str, Sequence[Features]], number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Place | None]:
         """What each network says of B = `number` crystals, two [M, B, 3, 3, 3] as of `members.member_tensors`, the first as of `trust.reach.Reach.lean`; its `apart` [B, 3]; and where they are.
@@ -180,6 +183,38 @@ class Ensemble:
         place = self.reach.locate(invariants_of(found[REACH_FEATURES]))
         leaning, apart = self.reach.lean(bounded, unbounded, place)
         return leaning, unbounded, apart, place
+
+
+class Judged(NamedTuple):
+    """Of B answers: where the crystals stand, and `std`, `wide`, `chance`, `extreme` of a `Prediction`; `wider` [B], the factor by which distance and modes widen intervals."""
+
+    where: Standing
+    std: np.ndarray
+    wide: np.ndarray
+    wider: np.ndarray
+    chance: np.ndarray
+    extreme: np.ndarray
+
+
+def judge(ensemble, crystals: Sequence, flags: Sequence[str], place: Place | None, members: np.ndarray, unbounded: np.ndarray, apart: np.ndarray, modes: Modes | None = None) -> Judged:
+    """All that is said of the answers of an ensemble beside the tensors.
+
+    Parameters
+    ----------
+    ensemble : Ensemble, or anything with its `target`, `calibration`, `reach` and `doubts`
+    crystals : sequence of B pymatgen Structure
+    flags : sequence of B str
+    place, members, unbounded, apart
+        Of `Ensemble.opinions`, mended; members that are refused are NaN.
+    modes : physics.ionic.Modes, optional
+    """
+    k = TARGETS.index(ensemble.target)
+    where = stand(ensemble.reach, crystals, place, unbounded, flags)
+    if modes is not None:
+        where = where.also(modes.doubtful, modes.words())
+    std, wide, wider = half_widths(ensemble.calibration, ensemble.reach, members[:, :, k], unbounded[:, :, k], apart[:, k], where.distance, modes)
+    doubted = ensemble.doubts.of(ensemble.target, members[:, :, k].mean(0), wide, modes is not None)
+    return Judged(where.also(np.zeros(len(crystals), dtype=bool), doubted.words), std, wide, wider, doubted.chance, doubted.extreme)
 
 
 def half_widths(calibration: Mapping, reach: Reach | None, members: np.ndarray, raw: np.ndarray, apart: np.ndarray, distance: np.ndarray,
@@ -250,7 +285,7 @@ def load_ensemble(target: str = "total", variant: str = "default", folder: str |
     if [metadata["features"] for _, metadata in found] != about["members"]:
         raise ValueError(f"{networks}: {len(about['members'])} networks were calibrated, {len(found)} are there, or others")
     physics = load_physics(root / variant, root, about["networks"]) if "networks" in about else None
-    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)), physics)
+    return Ensemble(target, [network for network, _ in found], about["members"], about["targets"][target], _known(str(root)), physics, load_doubts(root / FILE))
 
 
 def at_hand(folder: str | Path | None = None, mended: bool = False) -> list[str]:

@@ -36,6 +36,8 @@ from .intervals import Mending
 from .kinds import bonding_kinds, clusters, element_pairs, tails
 
 ELECTRONIC_ONLY = frozenset(LABELS) - frozenset(WITH_TOTAL)
+TAILS = "tails"
+"""Name of the fold whose crystals are out of the ordinary by their labels."""
 TOGETHER = 2
 """Clusters held out by one fold."""
 SMALL = Recipe(("7net-0:0-5", "7net-l3i5:0-5"), train=replace(TRAIN, max_epochs=15))
@@ -130,7 +132,7 @@ def folds(task: Task, invariants: np.ndarray, cache_dir: str | Path | None = Non
     return [
         Fold("pairs", element_pairs(task.records)),
         Fold("bonding", bonding_kinds(task.records, cache_dir)),
-        Fold("tails", tails(task.records, task.n_benchmark)),
+        Fold(TAILS, tails(task.records, task.n_benchmark)),
         *(Fold("clusters " + " ".join(n.split()[1] for n in chosen), {n: by_cluster[n] for n in chosen}) for chosen in some),
     ]
 

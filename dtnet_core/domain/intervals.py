@@ -15,6 +15,7 @@ from ..metrics import SMALLEST_CONSTANT, mae_ten, scalar_constant
 from ..physics.ionic import Modes
 from ..training.calibration import calibrate
 from ..training.joint import Task
+from ..trust.doubts import OFF, fit_tail
 from ..trust.guess import FLOORS, fit_guess
 from ..trust.reach import Reach, fit_reach, growth
 
@@ -45,13 +46,13 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     Returns
     -------
     dict
-        "distance": of the test crystals, over the median of the validation crystals. By target, arrays over the test crystals: "error" (MAE_ten), "off" (constant wrong by
-        more than 25 %), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, whichever is larger), "constant" (predicted), "at_bound",
-        and "factors" of `calibrate` on the validation crystals.
+        "distance", "val_distance": of the test and the validation crystals, over the median of the latter. By target, arrays over the test crystals: "error" (MAE_ten), "off" (constant wrong by
+        more than `trust.doubts.OFF`), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, whichever is larger), "tensors" [b, 3, 3] and
+        "constant" (predicted), "bias" (predicted over true constant), "at_bound"; "val", the same over the validation crystals; "factors" of `calibrate` on these; "tail" of the training crystals.
     """
     place = {part: reach.locate(invariants[found[part]]) for part in ("val", "test")}
     reach = replace(reach, typical=float(np.median(place["val"].distance)))
-    result: dict[str, dict] = {"distance": place["test"].distance / reach.typical}
+    result: dict[str, dict] = {"distance": place["test"].distance / reach.typical, "val_distance": place["val"].distance / reach.typical}
     said, apart, opinions = {}, {}, {}
     modes: dict[str, Modes | None] = {"val": None, "test": None}
     for part in ("val", "test"):
@@ -59,22 +60,27 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
         said[part], apart[part] = reach.lean(found[f"{part}_bounded"], opinions[part], place[part])
         if mending is not None:
             said[part], opinions[part], apart[part], modes[part] = mending(found[part], said[part], opinions[part], apart[part])
+    learned = truth[found["train"][found["train"] < len(truth)]]
     for k, target in enumerate(TARGETS):
-        raw = {part: opinions[part][:, :, k] for part in ("val", "test")}
-        mean = {part: said[part][:, :, k].mean(0) for part in ("val", "test")}
-        true = {part: truth[found[part], k] for part in ("val", "test")}
         told = {part: m if target != "electronic" else None for part, m in modes.items()}  # no mode changes that tensor
-        factors = calibrate(raw["val"], true["val"], apart=apart["val"][:, k], modes=told["val"])
-        constant, wrong = scalar_constant(true["test"]), np.abs(scalar_constant(mean["test"]) - scalar_constant(true["test"]))
-        each = np.array([mae_ten(t[None], p[None]) for t, p in zip(true["test"], mean["test"], strict=True)])
-        spread = np.maximum(*(raw_spread(x, factors["base"], apart["test"][:, k]) for x in (raw["test"], said["test"][:, :, k])))
-        if told["test"] is not None:
-            spread = spread * told["test"].wider(factors["doubt"])
-        result[target] = {
-            "error": each, "off": wrong > 0.25 * constant, "ratio": wrong / spread, "factors": factors,
-            "spread": spread, "constant": np.maximum(scalar_constant(mean["test"]), SMALLEST_CONSTANT), "at_bound": np.linalg.eigvalsh(mean["test"])[:, 0] < (*FLOORS, sum(FLOORS))[k] + AT_BOUND,
-        }  # fmt: skip
+        factors = calibrate(opinions["val"][:, :, k], truth[found["val"], k], apart=apart["val"][:, k], modes=told["val"])
+        floor = (*FLOORS, sum(FLOORS))[k]
+        of = {part: _judged(said[part][:, :, k], opinions[part][:, :, k], truth[found[part], k], apart[part][:, k], factors, told[part], floor) for part in ("val", "test")}
+        result[target] = of["test"] | {"val": of["val"], "factors": factors, "tail": fit_tail(learned[:, k])}
     return result
+
+
+def _judged(said: np.ndarray, raw: np.ndarray, true: np.ndarray, apart: np.ndarray, factors: Mapping, modes: Modes | None, floor: float) -> dict[str, np.ndarray]:
+    """Of answers [M, b, 3, 3] for one target, and what was said before they were bounded: the arrays of `judge_fold`."""
+    mean = said.mean(0)
+    constant = scalar_constant(true)
+    wrong = np.abs(scalar_constant(mean) - constant)
+    spread = np.maximum(*(raw_spread(x, factors["base"], apart) for x in (raw, said)))
+    if modes is not None:
+        spread = spread * modes.wider(factors["doubt"])
+    predicted = np.maximum(scalar_constant(mean), SMALLEST_CONSTANT)
+    return {"error": np.array([mae_ten(t[None], p[None]) for t, p in zip(true, mean, strict=True)]), "off": wrong > OFF * constant, "ratio": wrong / spread, "spread": spread, "tensors": mean,
+            "constant": predicted, "bias": predicted / np.maximum(constant, SMALLEST_CONSTANT), "at_bound": np.linalg.eigvalsh(mean)[:, 0] < floor + AT_BOUND}  # fmt: skip
 
 
 def covered(ratio: np.ndarray, distance: np.ndarray, factor: np.ndarray | float, power: float) -> np.ndarray:

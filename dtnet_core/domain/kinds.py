@@ -21,6 +21,7 @@ from ..base.paths import default_cache_dir
 from ..crystals.record import Record
 from ..crystals.structures import crystal_key
 from ..metrics import anisotropy_ratio
+from ..trust.doubts import TAIL
 
 _RARE_EARTHS = frozenset(["Sc", "Y", "La", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu"])
 _ANIONS = frozenset(["N", "P", "As", "Sb", "Bi", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"])
@@ -33,8 +34,6 @@ PAIRS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 """Cations and anions; a crystal that has one of each is of the kind."""
 BONDING = {"0D": "molecules", "1D": "chains", "2D": "layers"}
 CLUSTERS = 10
-TAIL = 0.05
-"""Share of the benchmark's crystals with the largest constants, and with the largest anisotropy."""
 
 
 def element_pairs(records: Sequence[Record]) -> dict[str, np.ndarray]:

@@ -53,7 +53,7 @@ def say(variant: str, crystals: Mapping[str, tuple[Structure, str]], folder: Pat
     -------
     list of dict
         `name`, `what`, `formula`; `refused`, the reason or None; for each of `SHOWN`: `tensor`, `constant`, `half_width_68`, `half_width_90`, `eigenvalues` and their half widths,
-        `axes_angle`; `in_domain`, `distance`, `nearest` (ids and formulas), `warnings`; `modes`, the strongest three,
+        `axes_angle`; `in_domain`, `extreme`, `distance`, `nearest` (ids and formulas), `warnings`; `modes`, the strongest three,
         of a variant that has them. Only the first three and `refused` of what is refused.
     """
     ensembles, rows = {target: load_ensemble(target, variant, folder) for target in SHOWN}, []
@@ -69,12 +69,12 @@ def say(variant: str, crystals: Mapping[str, tuple[Structure, str]], folder: Pat
         last = found[SHOWN[-1]]
         for target, one in found.items():
             p = one.principal
-            row[target] = {"tensor": one.tensors[0], "constant": np.trace(one.tensors[0]) / 3, "half_width_68": one.std[0], "half_width_90": one.wide[0],
+            row[target] = {"tensor": one.tensors[0], "constant": np.trace(one.tensors[0]) / 3, "half_width_68": one.std[0], "half_width_90": one.wide[0], "chance": one.chance[0],
                            "eigenvalues": p.values[0], "eigenvalues_68": p.std[0], "eigenvalues_90": p.wide[0], "axes_angle": p.angle[0]}  # fmt: skip
         if (physics := ensembles[SHOWN[-1]].physics) is not None:
             row["modes"] = physics.strongest(structure, cache_dir=cache_dir)
         refused = last.flags[0] if not np.isfinite(last.tensors).all() else None
-        rows.append(row | {"refused": refused, "in_domain": last.in_domain[0], "distance": last.distance[0], "nearest": last.nearest[0], "warnings": last.warnings[0]})
+        rows.append(row | {"refused": refused, "in_domain": last.in_domain[0], "extreme": last.extreme[0], "distance": last.distance[0], "nearest": last.nearest[0], "warnings": last.warnings[0]})
     return rows
 
 

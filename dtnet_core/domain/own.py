@@ -44,7 +44,7 @@ def known_materials(crystals: Sequence[Record], labels: Sequence[Record]) -> np.
 
 
 def answers(crystals: Sequence[Record], variant: str, folder: Path, cache_dir: str | Path | None = None, progress: bool = True) -> list[dict]:
-    """What a variant says of each crystal: by target its constant, the half width of the 90 % interval and MAE_ten; `in_domain`. None where it is refused."""
+    """What a variant says of each crystal: by target its constant, the half width of the 90 % interval, the chance that it is off, whether it is extreme, and MAE_ten; `in_domain`. None where it is refused."""
     rows: list[dict] = [{"in_domain": None} for _ in crystals]
     for target in TARGETS:
         with warnings.catch_warnings():
@@ -54,7 +54,7 @@ def answers(crystals: Sequence[Record], variant: str, folder: Path, cache_dir: s
             tensor = found.tensors[i]
             row["in_domain"] = bool(found.in_domain[i])
             row[target] = None if not np.isfinite(tensor).all() else {
-                "constant": scalar_constant(tensor[None])[0], "half_width_90": found.wide[i], "mae_ten": mae_ten(record.tensor(target)[None], tensor[None])}  # fmt: skip
+                "constant": scalar_constant(tensor[None])[0], "half_width_90": found.wide[i], "chance": found.chance[i], "extreme": bool(found.extreme[i]), "mae_ten": mae_ten(record.tensor(target)[None], tensor[None])}  # fmt: skip
     return rows
 
 

@@ -30,8 +30,8 @@ def doubt_table(record: Mapping, target: str = "electronic") -> str:
     for kind, scores in record["variants"][0]["kinds"].items():
         alone = scores[target]
         leaning = alone["leaning"]
-        rows.append({"kept from training": kind, "off by more than 25 %": percent(leaning["off_by_25"]), "90 % intervals hold, networks alone": percent(alone["covered"]["0.9"]),
-                     "leaning and growing": percent(leaning["covered"]["0.9"]), "out of domain": percent(scores["marked"]), "held, or out of domain": percent(leaning["covered_or_marked"]),
+        rows.append({"kept from training": kind, "off by more than 25 %": percent(leaning["off_by_25"]), "chance told": percent(leaning["chance"]), "90 % intervals hold, networks alone": percent(alone["covered"]["0.9"]),
+                     "leaning and growing": percent(leaning["covered"]["0.9"]), "out of domain": percent(scores["marked"]), "extreme": percent(leaning["extreme"]), "held, or told": percent(leaning["covered_or_told"]),
                      "AUROC": "-" if leaning["auroc"] is None else f"{leaning['auroc']:.2f}"})  # fmt: skip
     return markdown_table(pd.DataFrame(rows))
 
@@ -63,7 +63,8 @@ def modes_table(record: Mapping, target: str = "total") -> str:
         rows.append({"kept from training": kind, "tested": scores["n"]} | {words: f"{by_name[name][kind][target]['leaning']['mae_ten']:.2f}" for name, words in (
             (BEFORE, "labels of before"), (BEST, "`best`, of the kind too"), (MODES, "with modes"))} | {
             "off by more than 25 %, without modes": f"{100 * by_name[BEST][kind][target]['leaning']['off_by_25']:.0f} %", "with": f"{100 * found['off_by_25']:.0f} %",
-            "90 % intervals hold": f"{100 * found['covered']['0.9']:.0f} %", "held, or out of domain": f"{100 * found['covered_or_marked']:.0f} %", "AUROC": f"{found['auroc']:.2f}"})  # fmt: skip
+            "chance told": f"{100 * found['chance']:.0f} %", "90 % intervals hold": f"{100 * found['covered']['0.9']:.0f} %", "extreme": f"{100 * found['extreme']:.0f} %", "held, or told": f"{100 * found['covered_or_told']:.0f} %",
+            "AUROC": f"{found['auroc']:.2f}"})  # fmt: skip
     return markdown_table(pd.DataFrame(rows))
 
 
@@ -73,9 +74,9 @@ def told_text(record: Mapping) -> str:
     for name, target, words in ((BEST, "electronic", "the electronic constant"), (MODES, "total", "the total constant with modes")):
         found = {kind: scores[target]["leaning"] for kind, scores in by_name[name]["kinds"].items()}
         doubts = [s["auroc"] for s in found.values() if s["auroc"] is not None]
-        least = min(found, key=lambda kind: found[kind]["covered_or_marked"])
-        told.append(f"{words} is held by its 90 % interval, or marked as out of the domain, for {100 * found[least]['covered_or_marked']:.0f} % or more of each kind (least: {least}); "
-                    f"AUROC {min(doubts):.2f} to {max(doubts):.2f} within a kind, {pd.Series(doubts).median():.2f} for the median kind, {by_name[name]['auroc'][target]:.2f} over all of them together")
+        least = min(found, key=lambda kind: found[kind]["covered_or_told"])
+        told.append(f"{words} is held by its 90 % interval, or the answer is told to be out of the domain or extreme, for {100 * found[least]['covered_or_told']:.0f} % or more of each kind (least: {least}); "
+                    f"the chance tells what is off by more than 25 % with an AUROC of {min(doubts):.2f} to {max(doubts):.2f} within a kind, {pd.Series(doubts).median():.2f} for the median kind, {by_name[name]['auroc'][target]['chance']:.2f} over all of them together")
     return f"With the encoders of `best` and labels of the kind, {'; '.join(told)}."
 
 
@@ -116,8 +117,9 @@ def domain_text(record: Mapping) -> str:
         f"{variant}: " + ", ".join(f"{target} {100 * by['0.68']['growing']:.0f} and {100 * by['0.9']['growing']:.0f} %" for target, by in covered.items())
         for variant, covered in shipped["covered"].items()
     )
+    sure = "; ".join(f"{variant}: " + ", ".join(f"{target} {100 * one['chance']:.0f} and {100 * one['off']:.0f} %, {100 * one['extreme']:.0f} %" for target, one in told.items()) for variant, told in shipped["doubted"].items())
     return (f"A crystal is in the domain up to a distance of {shipped['limit']:.2f}; {100 * shipped['test_in_domain']:.0f} % of the {shipped['n_test']} test crystals of seed 0's split are. Intervals grow beyond a distance of "
-            f"{shipped['typical']:.2f} with these powers of it: {grows}. 68 and 90 % intervals hold of these test crystals: {held}.")  # fmt: skip
+            f"{shipped['typical']:.2f} with these powers of it: {grows}. 68 and 90 % intervals hold of these test crystals: {held}. The chance of being off by more than 25 % that is told of them, on average, the share that is, and the share that is called extreme: {sure}.")  # fmt: skip
 
 
 HOLDS = 0.85
@@ -133,5 +135,5 @@ def kinds_text(record: Mapping, target: str = "electronic") -> str:
     exceptions = ", ".join(f"{kind} ({100 * held[kind]:.0f} %)" for kind in low)
     doubts = [s["auroc"] for s in kinds.values() if s["auroc"] is not None]
     return (f"For kinds of crystals that networks had never seen, the {target} MAE_ten is: {errors}. 90 % intervals hold {100 * HOLDS:.0f} % or more of the crystals in {len(kinds) - len(low)} of {len(kinds)} kinds"
-            + (f", and fail for {exceptions}." if low else ".") + f" The relative width of an interval tells answers that are off by more than 25 % from others with an AUROC of {min(doubts):.2f} to {max(doubts):.2f} within a kind, "
+            + (f", and fail for {exceptions}." if low else ".") + f" The chance that is told tells answers that are off by more than 25 % from others with an AUROC of {min(doubts):.2f} to {max(doubts):.2f} within a kind, "
             f"{pd.Series(doubts).median():.2f} for the median kind.")  # fmt: skip

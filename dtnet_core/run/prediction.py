@@ -22,7 +22,7 @@ ENDINGS = (".parquet", ".csv", ".json")
 """Of the files that `write_rows` writes."""
 COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
-_BEFORE = ("id", "formula", "n_atoms", "tensor", "constant", "half_width_68", "half_width_90")
+_BEFORE = ("id", "formula", "n_atoms", "tensor", "constant", "half_width_68", "half_width_90", "off_25")
 _PRINCIPAL = {"eigenvalues": "values", "eigenvalues_68": "std", "eigenvalues_90": "wide", "axes": "axes", "axes_angle": "angle"}
 _NUMBERED = {"eigenvalues": "eigenvalue_{}", "eigenvalues_68": "eigenvalue_{}_68", "eigenvalues_90": "eigenvalue_{}_90", "axes_angle": "axis_{}_angle"}
 """Columns of flat files, 1 to 3; axes follow from the tensor."""
@@ -61,8 +61,8 @@ def predict_rows(ensemble: Ensemble, paths: Iterable[str | Path]) -> Iterator[di
     ------
     dict
         `id`, `formula`, `n_atoms`, `tensor` (3 x 3 list, in the Cartesian frame of the structure as it was read), `constant` (mean of
-        the diagonal), `half_width_68` and `half_width_90` of its intervals, `eigenvalues` (ascending), `eigenvalues_68` and `eigenvalues_90` (half
-        widths of theirs), `axes` (a unit vector for each) and `axes_angle` (degrees that 68 % of the true axes are within), `in_domain`, `distance`, `nearest` (formulas of the nearest training
+        the diagonal), `half_width_68` and `half_width_90` of its intervals, `off_25` (the chance that it is off by more than 25 %), `eigenvalues` (ascending), `eigenvalues_68` and `eigenvalues_90` (half
+        widths of theirs), `axes` (a unit vector for each) and `axes_angle` (degrees that 68 % of the true axes are within), `in_domain`, `extreme`, `distance`, `nearest` (formulas of the nearest training
         crystals) and `warnings` (in words), as in `ensemble.Prediction`; `error`; None where there is none.
     """
     elements = known_elements(ensemble.features)
@@ -108,7 +108,7 @@ def reason_of(name: str, message: str) -> str:
 
 
 def _row(name: str, structure, answer) -> dict:
-    row = dict.fromkeys((*_BEFORE, *_PRINCIPAL, "in_domain", "distance", "nearest", "warnings", "error")) | {"id": name}
+    row = dict.fromkeys((*_BEFORE, *_PRINCIPAL, "in_domain", "extreme", "distance", "nearest", "warnings", "error")) | {"id": name}
     if not isinstance(structure, Exception):
         row |= {"formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
     if not isinstance(answer, Exception) and not np.isfinite(answer.tensors).all():
@@ -116,12 +116,16 @@ def _row(name: str, structure, answer) -> dict:
     if isinstance(answer, Exception):
         return row | {"error": str(answer).strip() or type(answer).__name__}
     tensor, widths = np.asarray(answer.tensors[0], float), (answer.std[0], answer.wide[0])
-    where = {"in_domain": bool(answer.in_domain[0]), "distance": None if np.isnan(answer.distance[0]) else float(answer.distance[0]),
+    where = {"in_domain": bool(answer.in_domain[0]), "extreme": bool(answer.extreme[0]), "off_25": _known(answer.chance[0]), "distance": _known(answer.distance[0]),
              "nearest": ", ".join(dict.fromkeys(formula for _, formula in answer.nearest[0])), "warnings": "; ".join(answer.warnings[0])}  # fmt: skip
     told = {} if answer.principal is None else {name: _numbers(getattr(answer.principal, of)[0]) for name, of in _PRINCIPAL.items()}
     return row | {"tensor": tensor.tolist(), "constant": float(np.trace(tensor) / 3)} | told | where | {
         f"half_width_{round(100 * share)}": float(width) for share, width in zip(COVERAGES, widths, strict=True)
     }  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _numbers(values: np.ndarray) -> list | None:
@@ -157,7 +161,7 @@ def write_rows(rows: Sequence[dict], path: str | Path, **about: str) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = {"n_atoms": pyarrow.int32(), **dict.fromkeys(("id", "formula", "nearest", "warnings", "error", *about), pyarrow.string()), "in_domain": pyarrow.bool_()}
+    kinds = {"n_atoms": pyarrow.int32(), **dict.fromkeys(("id", "formula", "nearest", "warnings", "error", *about), pyarrow.string()), **dict.fromkeys(("in_domain", "extreme"), pyarrow.bool_())}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in flat[0]])
     parquet.write_table(pyarrow.Table.from_pylist(flat, schema=schema), sink := pyarrow.BufferOutputStream())
     write_atomic(path, sink.getvalue().to_pybytes())

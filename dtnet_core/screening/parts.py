@@ -15,8 +15,9 @@ from ..trust.standing import COLUMNS
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 _NUMBERS = ([f"eps_{t}_{c}" for t in TARGETS for c in COMPONENTS] + [f"eps_{t}_{s}" for t in TARGETS for s in ("mean", "std")]
             + ["anisotropy_mean", "anisotropy_std"])  # fmt: skip
-INTERVALS = ("eps_total_68", "eps_total_90")
-"""Half widths of the intervals of the total tensor's scalar that hold 68 and 90 %."""
+INTERVALS = ("eps_total_68", "eps_total_90", "eps_total_off_25")
+"""Half widths of the intervals of the total tensor's scalar that hold 68 and 90 %, and the chance that it is off by more than 25 %."""
+EXTREME = "extreme"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -53,7 +54,7 @@ class Parts:
         import pyarrow
 
         kinds = {"id": pyarrow.string(), "formula": pyarrow.string(), "n_atoms": pyarrow.int32(),
-                 **dict.fromkeys((*_NUMBERS, *INTERVALS), pyarrow.float64()), "flag": pyarrow.string(), "in_domain": pyarrow.bool_(), "distance": pyarrow.float64(),
+                 **dict.fromkeys((*_NUMBERS, *INTERVALS), pyarrow.float64()), "flag": pyarrow.string(), "in_domain": pyarrow.bool_(), EXTREME: pyarrow.bool_(), "distance": pyarrow.float64(),
                  "nearest": pyarrow.string(), "warnings": pyarrow.string(), "error": pyarrow.string()}  # fmt: skip
         schema = pyarrow.schema(list(kinds.items()), metadata={"made_by": self.made_by})
         self._put(self.folder / f"part-{self.next:06d}.parquet", pyarrow.Table.from_pylist(rows, schema=schema))

@@ -24,18 +24,18 @@ from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
-from ..ensemble import half_widths, load_ensemble
+from ..ensemble import judge, load_ensemble
 from ..features import split_crystals
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..physics.ionic import IonicPhysics
 from ..potentials.registry import load_encoder, parse_features
 from ..trust import guess
+from ..trust.doubts import Doubts
 from ..trust.judge import unphysical
 from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of
-from ..trust.standing import stand
-from .parts import COMPONENTS, INTERVALS, Parts
+from .parts import COMPONENTS, EXTREME, INTERVALS, Parts
 
 ATOMS_PER_BATCH = 1_000
 """Atoms encoded at a time: what bounds the memory, whatever the crystals."""
@@ -49,7 +49,7 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
 
     Parameters
     ----------
-    ensemble : Ensemble, or anything with its `target`, `networks`, the `features` of each, its `reach`, `physics` and `calibration`.
+    ensemble : Ensemble, or anything with its `target`, `networks`, the `features` of each, its `reach`, `physics`, `doubts` and `calibration`.
     structures : sequence of pymatgen Structure
     flags : sequence of str, optional
         Doubts about each, "" for none.
@@ -57,7 +57,7 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
     Returns
     -------
     list of (np.ndarray, dict)
-        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `trust.standing.Standing.row` with the half widths of `parts.INTERVALS`.
+        Of each crystal: electronic, ionic and total tensors [M, 3, 3, 3] in its frame, and `trust.standing.Standing.row` with the numbers of `parts.INTERVALS`, and `parts.EXTREME`.
     """
     answers, batch, size = [], [], 0
     for position, structure in enumerate(structures):
@@ -71,15 +71,14 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
             if ensemble.reach is not None:
                 place = ensemble.reach.locate(invariants_of([encoded[REACH_FEATURES]]))
                 members, apart = ensemble.reach.lean(members, unbounded, place)
-            where = stand(ensemble.reach, batch, place, unbounded, words)
             if ensemble.physics is not None:
                 mine = split_crystals(encoded[ensemble.physics.charges.features])
                 with TemporaryDirectory() as folder:
                     members, unbounded, from_modes, modes = ensemble.physics.mend(batch, mine, invariants_of(mine), members, unbounded, folder, False)
-                where, apart = where.also(modes.doubtful, modes.words()), modes.apart(apart, from_modes)
-            k = TARGETS.index("total")
-            widths = half_widths(ensemble.calibration, ensemble.reach, members[:, :, k], unbounded[:, :, k], apart[:, k], where.distance, modes)
-            answers += [(members[:, i], where.row(i) | {name: float(w[i]) for name, w in zip(INTERVALS, widths, strict=False)}) for i in range(len(batch))]
+                apart = modes.apart(apart, from_modes)
+            found = judge(ensemble, batch, words, place, members, unbounded, apart, modes)
+            numbers = dict(zip(INTERVALS, (found.std, found.wide, found.chance), strict=True))
+            answers += [(members[:, i], found.where.row(i) | {name: float(x[i]) for name, x in numbers.items()} | {EXTREME: bool(found.extreme[i])}) for i in range(len(batch))]
             batch, size = [], 0
     return answers
 
@@ -109,7 +108,7 @@ def predict_entries(chunk: Sequence[tuple[str, object]], ensemble) -> list[dict]
     for (row, _), answer in zip(good, answers, strict=True):
         row.update({"error": answer} if isinstance(answer, str) else _columns(answer[0]) | answer[1])
         if row["error"]:
-            row.update(dict.fromkeys(INTERVALS))
+            row.update(dict.fromkeys((*INTERVALS, EXTREME)))
     return rows
 
 
@@ -151,7 +150,7 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     output : path
         Folder of ``part-*.parquet``, which `pandas.read_parquet(output)` reads as one table: id, formula, n_atoms, six
         components of each tensor, mean and sample deviation over the networks of its scalar (Eq. 2) and of the total
-        tensor's anisotropy ratio, half widths of the total constant's intervals (`parts.INTERVALS`, as those of `ensemble.Prediction`), flag (why the crystal is unusual, see `crystals.plausible.doubtful`), in_domain, distance, nearest
+        tensor's anisotropy ratio, half widths of the total constant's intervals and the chance that it is off (`parts.INTERVALS`, as those of `ensemble.Prediction`), extreme, flag (why the crystal is unusual, see `crystals.plausible.doubtful`), in_domain, distance, nearest
         (ids and formulas) and warnings as in `ensemble.Prediction`, and error (null where there is
         none; also for an answer that no crystal can give, see `trust.judge.unphysical`). Parts of an older version lack some columns:
         `read_parts` reads these, too.
@@ -187,7 +186,7 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
     ensemble = ensemble if ensemble is not None else load_ensemble("total", variant)
     if ensemble.target != "total":
         raise ValueError(f"the ensemble is for the {ensemble.target} tensor; a stream, which tells all three, takes one for the total tensor")
-    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach, ensemble.physics, ensemble.calibration)
+    ensemble = _Ensemble(ensemble.features, [network.eval() for network in ensemble.networks], ensemble.reach, ensemble.physics, ensemble.calibration, ensemble.doubts)
     predict_members(ensemble, [_PROBE])  # what fails for every crystal fails here
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -214,16 +213,18 @@ def predict_stream(source, output: str | Path, ensemble=None, variant: str = "de
 
 
 class _Ensemble:
-    """What travels to the workers: features, networks, what they learned from, what mends their ionic tensors, and the factors of intervals."""
+    """What travels to the workers: features, networks, what they learned from, what mends their ionic tensors, the factors of intervals, and what doubts."""
 
-    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None, physics: IonicPhysics | None, calibration: Mapping):
-        self.features, self.networks, self.reach, self.physics, self.calibration = features, networks, reach, physics, calibration
+    target = "total"
+
+    def __init__(self, features: Sequence[str], networks: list[torch.nn.Module], reach: Reach | None, physics: IonicPhysics | None, calibration: Mapping, doubts: Doubts):
+        self.features, self.networks, self.reach, self.physics, self.calibration, self.doubts = features, networks, reach, physics, calibration, doubts
 
     def digest(self) -> str:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]
         content += [self.reach.guess.weights.tobytes(), repr(guess.settings()).encode()] if self.reach is not None and self.reach.guess is not None else []
         content += [self.physics.companion.weights.tobytes(), self.physics.charges.isotropic.tobytes()] if self.physics is not None else []
-        content += [json.dumps(self.calibration, sort_keys=True).encode()]
+        content += [json.dumps(self.calibration, sort_keys=True).encode(), repr(self.doubts).encode()]
         return f"{' | '.join(self.features)} {hashlib.sha256(b''.join(content)).hexdigest()[:16]}"
 
 

@@ -22,6 +22,7 @@ from ..crystals.record import TARGETS, Record
 from ..crystals.structures import crystal_systems
 from ..data.loading import load_clean
 from ..ensemble import COVERAGES, KNOWN
+from ..members import raw_spread
 from ..metrics import mae_ten, scalar_constant
 from ..physics.born import FEATURES as CHARGE_FEATURES
 from ..physics.companion import Companion, fit_companion
@@ -31,10 +32,11 @@ from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
 from ..potentials.store import compute_features
+from ..trust.doubts import FILE, load_doubts
 from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
-from .calibration import calibrate, narrowed, spread_ratios
+from .calibration import calibrate, narrowed
 from .joint import Task, fit_member, load_task, predict_members
 from .principal import fit as fit_principal
 from .recipes import RECIPE_OF, RECIPES, Recipe
@@ -89,9 +91,13 @@ class Said(NamedTuple):
         """Mended and true tensors [M, b, 3, 3], [b, 3, 3] of a target."""
         return self.mended[:, :, k], self.truth[:, k]
 
+    def spread(self, k: int, factors: Mapping) -> np.ndarray:
+        """[b]: what the ratios are over."""
+        return raw_spread(self.mended[:, :, k], factors["base"], self.apart) * self.modes.wider(factors["doubt"])
+
     def ratios(self, k: int, factors: Mapping) -> np.ndarray:
-        """`calibration.spread_ratios` [b] for what `calibration.calibrate` found."""
-        return spread_ratios(*self.of(k), factors["base"], self.apart, self.modes.wider(factors["doubt"]))
+        """Errors of the constants [b] in units of `spread`, for what `calibration.calibrate` found."""
+        return np.abs(scalar_constant(self.mended.mean(0)[:, k]) - scalar_constant(self.truth[:, k])) / self.spread(k, factors)
 
     @classmethod
     def joined(cls, parts: Sequence[Said]) -> Said:
@@ -214,7 +220,7 @@ def _scores(k: int, split: Mapping[str, np.ndarray], said: Said, systems: Sequen
 def _calibrate(variant: str, parts: Sequence[Mapping], seeds: Sequence[int], task: Task, results: str | Path | None, folder: Path, cache_dir: str | Path | None) -> None:
     """Intervals for mended tensors: factors from the validation crystals of all seeds, narrowed for their growth as those of other variants."""
     growths, targets = read_json(folder / variant / "calibration.json")["targets"], {}
-    split, reach = task.split(SHIPPED_SEED), load_reach(folder / KNOWN)
+    split, reach, doubts = task.split(SHIPPED_SEED), load_reach(folder / KNOWN), load_doubts(folder / FILE)
     away = {part: _distances(task, split[part], reach, cache_dir) for part in ("val", "test")}
     mine, covered = parts[list(seeds).index(SHIPPED_SEED)], {}
     every = {part: Said.joined([p[part] for p in parts]) for part in ("val", "test")}
@@ -228,6 +234,9 @@ def _calibrate(variant: str, parts: Sequence[Mapping], seeds: Sequence[int], tas
         for c in held:
             found[c] = found["flat"][c] * narrowed(ratios["val"], ratios["val"] / wider["val"], float(c))
             covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
+        mean, true = (x.mean(0) if x.ndim == 4 else x for x in mine["test"].of(k))
+        wide = found[str(COVERAGES[-1])] * wider["test"] * mine["test"].spread(k, flat)
+        covered[target]["doubted"] = doubts.of(target, mean, wide, True).scores(mean, scalar_constant(true))
         members, truth = mine["val"].of(k)
         found["principal"] = fit_principal(members, members, truth, wider["val"] * mine["val"].modes.wider(flat["doubt"]))
         targets[target] = found

@@ -26,8 +26,9 @@ from dtnet_core.domain.benchmark import (
 )
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
-from dtnet_core.domain.record import KEPT, kind_scores, pooled_auroc, sparsification
+from dtnet_core.domain.record import KEPT, fit_chances, kind_scores, pooled_auroc, sparsification
 from dtnet_core.report.new_kinds import GROUPS, gains_text
+from dtnet_core.trust.doubts import Chance, Tail
 from dtnet_core.trust.guess import RAMPS
 
 
@@ -118,37 +119,64 @@ def test_sparsification_by_hand():
     assert sparsification(error, doubt)[-1] == 19.0 and sparsification(error, np.zeros(20))[0] == 9.5
 
 
+FLAT = {t: 0.0 for t in ("electronic", "ionic", "total")}
+WIDTH_ONLY = {t: Chance(0.0, 1.0, 0.0) for t in FLAT}
+
+
 def judged(off, ratio, distance, spread, at_bound=(False,) * 4) -> dict:
-    target = {"error": np.array([1.0, 2.0, 3.0, 4.0]), "off": np.array(off), "ratio": np.array(ratio), "spread": 2.0 * np.array(spread), "constant": np.full(4, 2.0), "at_bound": np.array(at_bound), "factors": {"0.68": 1.0, "0.9": 2.0}}
-    return {"distance": np.array(distance)} | {t: target for t in ("electronic", "ionic", "total")}
+    """Four crystals whose constants are said to be 2."""
+    target = {"error": np.array([1.0, 2.0, 3.0, 4.0]), "off": np.array(off), "ratio": np.array(ratio), "spread": 2.0 * np.array(spread), "constant": np.full(4, 2.0), "at_bound": np.array(at_bound),
+              "tensors": 2.0 * np.stack([np.eye(3)] * 4), "bias": np.array([0.5, 1.0, 2.0, 9.0]), "tail": Tail(2.5, 9.0), "factors": {"0.68": 1.0, "0.9": 2.0}}  # fmt: skip
+    return {"distance": np.array(distance)} | {t: target for t in FLAT}
 
 
 def test_scores_of_a_kind_by_hand():
     """Four tested crystals, the last of another kind; the third is at its bound, far, and its interval misses."""
     fold = Fold("some", {"kind": np.array([True, True, True, False])})
-    flat = {t: 0.0 for t in ("electronic", "ionic", "total")}
-    powers = {"networks": flat, "leaning": {t: 1.0 for t in flat}}
+    powers = {"networks": FLAT, "leaning": {t: 1.0 for t in FLAT}}
     alone = judged([False, True, True, False], [0.5, 1.5, 9.0, 0.0], [1.0, 2.0, 3.0, 1.0], [1.0] * 4)
     leaning = judged([False, False, True, False], [0.5, 1.5, 9.0, 0.0], [1.0, 2.0, 3.0, 1.0], [0.1, 0.1, 0.3, 9.0], (False, False, True, False))
-    found = kind_scores(fold, alone, leaning, np.arange(4), powers, 2.5)["kind"]
+    found = kind_scores(fold, alone, leaning, np.arange(4), powers, 2.5, WIDTH_ONLY)["kind"]
     assert (found["n"], found["distance"], found["marked"]) == (3, 2.0, pytest.approx(1 / 3))
     e = found["electronic"]
     assert e["mae_ten"] == 2.0 and e["covered"] == pytest.approx({"0.68": 1 / 3, "0.9": 2 / 3}) and e["off_by_25"] == pytest.approx(2 / 3)
-    assert e["leaning"]["covered"] == pytest.approx({"0.68": 2 / 3, "0.9": 2 / 3}) and e["leaning"]["auroc"] == 1.0
+    assert e["leaning"]["covered"] == pytest.approx({"0.68": 2 / 3, "0.9": 2 / 3}) and (e["leaning"]["auroc"], e["leaning"]["auroc_width"], e["leaning"]["bias"]) == (1.0, 1.0, 1.0)
     assert (e["leaning"]["covered_or_marked"], e["leaning"]["missed_at_bound"]) == (1.0, pytest.approx(1 / 3))
+    # half widths 0.4, 0.8 and 3.6 of constants of 2: odds 0.2, 0.4 and 1.8; the last two may be above 2.5
+    assert e["leaning"]["chance"] == pytest.approx(np.mean([0.2 / 1.2, 0.4 / 1.4, 1.8 / 2.8])) and e["leaning"]["extreme"] == pytest.approx(2 / 3)
+    near = kind_scores(fold, alone, leaning, np.arange(4), powers, 3.5, WIDTH_ONLY)["kind"]["electronic"]["leaning"]
+    assert (near["covered_or_marked"], near["covered_or_told"]) == (pytest.approx(2 / 3), 1.0)
 
 
 def test_doubt_is_judged_on_all_folds_together_by_hand():
     """Widths relative to the constants: the three wrong answers are among the four most doubtful of eight."""
     one = judged([False, True, True, False], [0.0] * 4, [1.0, 2.0, 1.0, 1.0], [0.1, 0.2, 0.5, 0.3])
     other = judged([False, False, True, False], [0.0] * 4, [1.0] * 4, [0.1, 0.1, 0.1, 0.1])
-    for target in ("electronic", "ionic", "total"):
+    for target in FLAT:
         other[target] = other[target] | {"constant": np.array([2.0, 2.0, 0.5, 2.0])}
-    flat = {t: 0.0 for t in ("electronic", "ionic", "total")}
-    # relative widths without growth, in units of 0.1: 1 2 5 3 | 1 1 4 1; wrong: 2, 5 and 4; pairs lost: 2 against 3
-    assert pooled_auroc([one, other], [flat, flat])["ionic"] == pytest.approx(1 - 1 / 15)
+    # relative widths without growth, in units of 0.2: 1 2 5 3 | 1 1 4 1; wrong: 2, 5 and 4; pairs lost: 2 against 3
+    assert pooled_auroc([one, other], [FLAT, FLAT], [WIDTH_ONLY] * 2)["ionic"] == pytest.approx({"chance": 1 - 1 / 15, "width": 1 - 1 / 15})
     # a distance of 2 doubles the second one's with a power of 1
-    assert pooled_auroc([one, other], [{t: 1.0 for t in flat}, flat])["ionic"] == 1.0
+    assert pooled_auroc([one, other], [{t: 1.0 for t in FLAT}, FLAT], [WIDTH_ONLY] * 2)["ionic"]["width"] == 1.0
+    # the second fold's answers are all told to be certain: its wrong one comes after five of the right ones, of both folds
+    sure = {t: Chance(-20.0, 1.0, 0.0) for t in FLAT}
+    assert pooled_auroc([one, other], [FLAT, FLAT], [WIDTH_ONLY, sure])["total"] == pytest.approx({"chance": 1 - 3 / 15, "width": 1 - 1 / 15})
+
+
+def test_chances_are_fitted_to_validation_crystals_and_to_none_that_the_fold_tests():
+    """Two folds with the same validation crystals: those that a fold tests, whose labels say the opposite, are not looked at."""
+    g = np.random.default_rng(0)
+    spread, n = g.uniform(0.1, 1.0, 200), 200
+    constant = g.uniform(2, 9, n)
+    val = {"constant": constant, "spread": spread * constant, "off": g.random(n) < spread}
+    one = {"val_distance": np.ones(n)} | {t: {"val": val, "factors": {"0.9": 2.0}} for t in FLAT}
+    tested = np.arange(50)
+    wrong = val | {"off": np.where(np.arange(n) < 50, spread < 0.5, val["off"])}
+    other = {"val_distance": np.ones(n)} | {t: {"val": wrong, "factors": {"0.9": 2.0}} for t in FLAT}
+    clean, same = (fit_chances([j, j], [np.arange(n)] * 2, FLAT, tested) for j in (one, other))
+    assert clean == same and fit_chances([other] * 2, [np.arange(n)] * 2, FLAT, tested[:0]) != same
+    grown = fit_chances([one | {"val_distance": np.full(n, 2.0)}], [np.arange(n)], {t: 1.0 for t in FLAT}, tested)["total"]
+    assert grown.intercept + grown.width * np.log(2.0) == pytest.approx(fit_chances([one], [np.arange(n)], FLAT, tested)["total"].intercept, abs=0.05)  # twice as wide, and as often off
 
 
 def test_stored_record_says_what_trained_and_what_held():
@@ -157,6 +185,9 @@ def test_stored_record_says_what_trained_and_what_held():
     for variant in stored["variants"]:
         assert variant["trained_at"] and sum(variant["records"].values()) > 6000 and len(variant["kinds"]) == (9 if VARIANTS[variant["labels"]].told else 19)
     shipped = stored["shipped"]
+    for told in shipped["doubted"].values():
+        for one in told.values():
+            assert one["chance"] == pytest.approx(one["off"], abs=0.1) and one["extreme"] < 0.25
     for covered_by in shipped["covered"].values():
         for shares in covered_by.values():
             assert shares["0.68"]["growing"] == pytest.approx(0.68, abs=0.05) and shares["0.9"]["growing"] == pytest.approx(0.9, abs=0.05)
@@ -187,7 +218,7 @@ def test_variants_that_are_not_asked_for_stay_and_nothing_ships_unless_wanted(mo
     monkeypatch.setattr(module, "truth_of", lambda task: None)
     monkeypatch.setattr(module, "folds", lambda *_: [])
     monkeypatch.setattr(module, "judge_variant", lambda name, *_: {"labels": name, "now": True, "growth_leaning": name})
-    monkeypatch.setattr(module, "_ship", lambda task, invariants, powers, weights: shipped.append(powers) or "anew")
+    monkeypatch.setattr(module, "_ship", lambda task, invariants, truth, variants, weights: shipped.append(variants[SHIPS]["growth_leaning"]) or "anew")
     module.run_domain([BEST_TOLD], False, path)
     assert not shipped and asked[-1].members == ("nequix-oam-1-pft:0-4", "7net-0:0-5", "7net-l3i5:0-5")
     stored = read_json(path)

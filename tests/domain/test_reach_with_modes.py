@@ -22,6 +22,7 @@ from dtnet_core.report.new_kinds import (
     told_text,
 )
 from dtnet_core.training.calibration import calibrate
+from dtnet_core.trust.doubts import fit_tail
 from dtnet_core.trust.reach import fit_reach
 
 
@@ -73,13 +74,15 @@ def test_answers_are_mended_after_they_lean_and_before_they_are_judged():
         constant = np.trace(answer.mean(0), axis1=1, axis2=2) / 3
         wrong = np.abs(constant - np.trace(truth[rows["test"], k], axis1=1, axis2=2) / 3)
         spread = np.maximum(raw_spread(opinions, factors["base"], 2.0), raw_spread(answer, factors["base"], 2.0)) * (1 if mine is None else mine.of(rows["test"]).wider(factors["doubt"]))
+        assert found["tail"] == fit_tail(truth[:30, k]) and np.allclose(found["tensors"], answer.mean(0)) and found["val"]["constant"].shape == (18,)
+        assert found["bias"] == pytest.approx(constant / (np.trace(truth[rows["test"], k], axis1=1, axis2=2) / 3))
         assert found["constant"] == pytest.approx(constant) and found["ratio"] == pytest.approx(wrong / spread) and found["spread"] == pytest.approx(spread)
         assert not np.allclose(found["error"], plainly[target]["error"])
 
 
 def told(name: str, mae: float, off: float = 0.5) -> dict:
     kinds = ("Zr Nb Mo Hf Ta W with Se Te", "Tl with an anion", "Ag with an anion", "rare earth with N P As Sb Bi", "molecules", "chains", "layers", "largest constants", "largest anisotropy")
-    leaning = {"mae_ten": mae, "off_by_25": off, "covered": {"0.9": 0.875}, "covered_or_marked": 0.9, "auroc": 0.7}
+    leaning = {"mae_ten": mae, "off_by_25": off, "covered": {"0.9": 0.875}, "covered_or_told": 0.9, "auroc": 0.7, "chance": 0.3, "extreme": 0.1}
     return {"labels": name, "kinds": {k: {"n": 2, **{t: {"mae_ten": mae, "leaning": leaning} for t in ("electronic", "total")}} for k in kinds}}
 
 
@@ -91,7 +94,7 @@ def test_what_modes_bring_is_told_of_the_total_tensor_only():
     head, _, first, *_ = modes_table(record).splitlines()
     cells = dict(zip(map(str.strip, head.split("|")), map(str.strip, first.split("|")), strict=True))
     assert (cells["labels of before"], cells["`best`, of the kind too"], cells["with modes"], cells["off by more than 25 %, without modes"], cells["with"]) == ("4.00", "2.00", "1.00", "60 %", "25 %")
-    assert (cells["90 % intervals hold"], cells["held, or out of domain"], cells["AUROC"]) == ("88 %", "90 %", "0.70")
+    assert (cells["chance told"], cells["90 % intervals hold"], cells["extreme"], cells["held, or told"], cells["AUROC"]) == ("30 %", "88 %", "10 %", "90 %", "0.70")
 
 
 def test_the_report_knows_the_variants_by_their_names():
@@ -100,9 +103,9 @@ def test_the_report_knows_the_variants_by_their_names():
 
 
 def test_the_weakest_kind_is_named():
-    best, modes = told(BEST, 2.0) | {"auroc": {"electronic": 0.6}}, told(MODES, 1.0) | {"auroc": {"total": 0.5}}
-    best["kinds"]["chains"]["electronic"] = {"leaning": {"covered_or_marked": 0.81, "auroc": None}}
-    best["kinds"]["layers"]["electronic"] = {"leaning": {"covered_or_marked": 0.95, "auroc": 0.9}}
+    best, modes = told(BEST, 2.0) | {"auroc": {"electronic": {"chance": 0.6}}}, told(MODES, 1.0) | {"auroc": {"total": {"chance": 0.5}}}
+    best["kinds"]["chains"]["electronic"] = {"leaning": {"covered_or_told": 0.81, "auroc": None}}
+    best["kinds"]["layers"]["electronic"] = {"leaning": {"covered_or_told": 0.95, "auroc": 0.9}}
     text = told_text({"variants": [best, modes]})
-    assert "the electronic constant is held by its 90 % interval, or marked as out of the domain, for 81 % or more of each kind (least: chains); AUROC 0.70 to 0.90 within a kind, 0.70 for the median kind, 0.60 over all" in text
-    assert "the total constant with modes is held by its 90 % interval, or marked as out of the domain, for 90 % or more" in text and "0.50 over all of them together." in text
+    assert "the electronic constant is held by its 90 % interval, or the answer is told to be out of the domain or extreme, for 81 % or more of each kind (least: chains); the chance tells what is off by more than 25 % with an AUROC of 0.70 to 0.90 within a kind, 0.70 for the median kind, 0.60 over all" in text
+    assert "the total constant with modes is held by its 90 % interval, or the answer is told to be out of the domain or extreme, for 90 % or more" in text and "0.50 over all of them together." in text

@@ -33,10 +33,12 @@ from dtnet_core.potentials.registry import load_encoder, parse_features
 from dtnet_core.potentials.store import compute_features
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.screening import streaming
-from dtnet_core.screening.parts import INTERVALS, read_parts
+from dtnet_core.screening.parts import EXTREME, INTERVALS, read_parts
 from dtnet_core.screening.streaming import predict_stream
 from dtnet_core.trust import guess
 from dtnet_core.trust import reach as reach_module
+from dtnet_core.trust.doubts import Chance, Doubts, Tail
+from dtnet_core.trust.doubts import Chance, Doubts, Tail
 from dtnet_core.trust.reach import fit_reach, invariants_of
 from dtnet_core.trust.standing import COLUMNS
 from tests.command import dtnet
@@ -107,6 +109,7 @@ def test_stream_says_where_each_crystal_stands(tmp_path):
     known = [s for _, s in salts(8)]
     reach = fit_reach(invariants_of(compute_features(reach_module.FEATURES, known, False, tmp_path, False)), [f"mp-{i}" for i in range(8)], ["KCl"] * 8)
     ensemble = tiny_ensemble(text=reach_module.FEATURES, reach=replace(reach, limit=3.0))
+    ensemble.doubts = Doubts({"total": Tail(1e9, 1.3)}, {"total": Chance(0.0, 1.0, 0.5)})
     argon = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.31), ["Ar"], [[0, 0, 0]])
     pairs = [("argon", argon), ("salt", salts(3)[2][1]), ("slab", Structure(Lattice.tetragonal(4, 24), ["K", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.1]])), ("MgO", CRYSTALS["cubic"]())]
     with pytest.warns(UserWarning, match="a slab"):
@@ -114,7 +117,8 @@ def test_stream_says_where_each_crystal_stands(tmp_path):
     predict_stream(pairs, tmp_path / "out", ensemble, chunk=3, progress=False)
     table = read_parts(tmp_path / "out")
     assert table["in_domain"].tolist() == told.in_domain.tolist() and not table.loc["argon", "in_domain"] and table["in_domain"].any()
-    np.testing.assert_allclose(table[list(INTERVALS)].T, [told.std, told.wide], rtol=0.05)
+    np.testing.assert_allclose(table[list(INTERVALS)].T, [told.std, told.wide, told.chance], rtol=0.05)
+    assert table["extreme"].tolist() == told.extreme.tolist() and set(told.extreme) == {False, True}
     np.testing.assert_allclose(table["distance"], told.distance, rtol=0.05)  # stored features are rounded, the stream takes them as they come
     assert table["warnings"].tolist() == ["; ".join(words) for words in told.warnings] and "no training crystal has Ar" in table.loc["argon", "warnings"]
     assert table.loc["salt", "nearest"].split(", ")[0] == "mp-2 KCl" and "slab" in table.loc["slab", "warnings"]
@@ -137,7 +141,7 @@ def test_stream_knows_modes(tmp_path, monkeypatch):
     table = read_parts(tmp_path / "out").loc[[name for name, _ in pairs]]
     np.testing.assert_allclose(table["eps_total_mean"], np.trace(told.tensors, axis1=1, axis2=2) / 3, rtol=0.01)  # stored features are rounded
     assert table["in_domain"].tolist() == told.in_domain.tolist() and table["warnings"].tolist() == ["; ".join(words) for words in told.warnings]
-    np.testing.assert_allclose(table[list(INTERVALS)].T, [told.std, told.wide], rtol=0.03)
+    np.testing.assert_allclose(table[list(INTERVALS)].T, [told.std, told.wide, told.chance], rtol=0.03)
     assert "unstable" in table.loc["stretched", "warnings"] and not table.loc["stretched", "in_domain"]
     np.testing.assert_allclose(table.loc["MgO", "eps_total_mean"], table.loc["twice", "eps_total_mean"], rtol=1e-3)
 
@@ -146,7 +150,7 @@ def test_parts_of_before_are_read_beside_new_ones(ensemble, tmp_path):
     """Parts without the columns that say where a crystal stands are not computed again; the table has None there."""
     out = tmp_path / "out"
     predict_stream(salts(2), out, ensemble, progress=False)
-    old = parquet.read_table(out / "part-000000.parquet").drop_columns([*COLUMNS, *INTERVALS])
+    old = parquet.read_table(out / "part-000000.parquet").drop_columns([*COLUMNS, *INTERVALS, EXTREME])
     parquet.write_table(old, out / "part-000000.parquet")
     assert predict_stream(salts(4), out, ensemble, progress=False) == {"computed": 2, "skipped": 2, "failed": 0}
     table = read_parts(out)

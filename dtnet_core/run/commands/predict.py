@@ -24,7 +24,7 @@ def predict(
 
     Tensors are in the Cartesian frame of each structure as it was read. The intervals of the dielectric constant (mean of the diagonal)
     hold the true one for 68 and for 90 of 100 crystals like those of the tests; those of the eigenvalues and the angles of their axes are for 68.
-    An axis of 90° may point anywhere. What the networks imitate are calculations (DFPT with PBE), not measurements. A crystal that fails is listed with its reason; the exit
+    Off: the chance that the constant is off by more than 25 %. An axis of 90° may point anywhere. What the networks imitate are calculations (DFPT with PBE), not measurements. A crystal that fails is listed with its reason; the exit
     code is then 1.
     """
     from ..prediction import check_ending, predict_rows, write_rows
@@ -54,9 +54,9 @@ def show(rows: list[dict], target: str, variant: str) -> None:
     console = Console()
     good, failed = [r for r in rows if not r["error"]], [r for r in rows if r["error"]]
     if good:
-        tensors = [(matrix(r["tensor"]), f"{r['constant']:.2f}", f"± {r['half_width_68']:.2f}", f"± {r['half_width_90']:.2f}") for r in good]
+        tensors = [(matrix(r["tensor"]), f"{r['constant']:.2f}", f"± {r['half_width_68']:.2f}", f"± {r['half_width_90']:.2f}", chance(r)) for r in good]
         axes = [eigenvalues(r) for r in good]
-        for title, names, rows_of in ((f"{target} dielectric tensors ({variant})", ("tensor", "constant", "68 %", "90 %"), tensors),
+        for title, names, rows_of in ((f"{target} dielectric tensors ({variant})", ("tensor", "constant", "68 %", "90 %", "off"), tensors),
                                       ("eigenvalues (68 %), how far their axes may be off, and the axes (x y z)", ("lowest", "middle", "highest"), axes)):  # fmt: skip
             table = Table(title=title, box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
             table.add_column("crystal", overflow="fold")
@@ -68,6 +68,8 @@ def show(rows: list[dict], target: str, variant: str) -> None:
             console.print(table)
     if any(row["axes_angle"] and max(row["axes_angle"]) >= ANY for row in good):
         console.print(Text(f"0°: symmetry fixes the axis. {ANY}° and a dash: any axis will do, of the plane of two equal eigenvalues, or of all space."), soft_wrap=True)
+    if any(row.get("off_25") is not None for row in good):
+        console.print(Text("off: the chance that the constant is off by more than 25 %."), soft_wrap=True)
     if good:
         console.print(Text(imitated("PBE") + ("" if target == "electronic" else f" {SOFT}")), soft_wrap=True)
     for row in good:
@@ -76,6 +78,11 @@ def show(rows: list[dict], target: str, variant: str) -> None:
                 console.print(Text(f"{row['id']}: {words}"), soft_wrap=True)
     for row in failed:
         console.print(Text(f"failed: {row['id']}: {reason_of(row['id'], row['error'])}"), soft_wrap=True)
+
+
+def chance(row: dict) -> str:
+    """That the constant is off by more than a quarter, in whole percent; "-" where it is not known."""
+    return "-" if row.get("off_25") is None else "< 1 %" if row["off_25"] < 0.01 else f"{100 * row['off_25']:.0f} %"
 
 
 def likeness(row: dict) -> str:
