@@ -134,11 +134,7 @@ def curves(judged: Sequence[Mapping], powers: Sequence[Mapping[str, float]]) -> 
 
 
 def judge_variant(name: str, task: Task, every: Sequence[Fold], invariants: np.ndarray, truth: np.ndarray, cache_dir: str | Path | None = None, progress: bool = True) -> dict:
-    """What the answers of one of `benchmark.VARIANTS` are worth for the folds that they answer for.
-
-    The power with which intervals grow is fitted, for the figures of a fold, on all others but `benchmark.TAILS`: crystals of these are out of the ordinary by their
-    labels and as near as any, so a power that were to hold them would only widen the intervals of others.
-    """
+    """What the answers of one of `benchmark.VARIANTS` are worth for the folds that they answer for. Powers of the distance and chances are fitted, for the figures of a fold, without it."""
     started, variant = time.monotonic(), VARIANTS[name]
     kept = folds_of(variant, every)
     judged: dict[str, list] = {"networks": [], "leaning": []}
@@ -154,17 +150,25 @@ def judge_variant(name: str, task: Task, every: Sequence[Fold], invariants: np.n
         rows.append(answer["test"])
         vals.append(answer["val"])
         commits.add(str(answer["commit"]))
-    strange = [i for i, fold in enumerate(kept) if fold.name != TAILS]
-    without = [{way: {t: smallest_power([js[k] for k in strange if k != i], t) for t in TARGETS} for way, js in judged.items()} for i in range(len(kept))]
+    names = [fold.name for fold in kept]
+    without = [{way: powers_of(js, names, i) for way, js in judged.items()} for i in range(len(kept))]
     chances = [fit_chances(judged["leaning"], vals, without[i]["leaning"], rows[i]) for i in range(len(kept))]
     kinds = {}
     for i, fold in enumerate(kept):
         kinds |= kind_scores(fold, judged["networks"][i], judged["leaning"][i], rows[i], without[i], limits[i], chances[i])
-    powers = {way: {t: smallest_power([js[k] for k in strange], t) for t in TARGETS} for way, js in judged.items()}
+    powers = {way: powers_of(js, names) for way, js in judged.items()}
     return {"labels": name, "recipe": asdict(variant.recipe), "kinds": kinds, "growth": powers["networks"], "growth_leaning": powers["leaning"],
             "curves": curves(judged["leaning"], [w["leaning"] for w in without]), "auroc": pooled_auroc(judged["leaning"], [w["leaning"] for w in without], chances),
             "chances": {t: c._asdict() for t, c in fit_chances(judged["leaning"], vals, powers["leaning"], np.zeros(0, dtype=int)).items()},
             "records": dict(Counter(file_of(task, i) for i in rows_of_labels(task, variant.recipe.labels))), "trained_at": sorted(commits), "wall_s": round(time.monotonic() - started, 1)}  # fmt: skip
+
+
+def powers_of(judged: Sequence[Mapping], names: Sequence[str], but: int | None = None) -> dict[str, float]:
+    """By target: the power of the distance with which intervals grow, fitted on all folds but one and `benchmark.TAILS`.
+
+    Crystals of these are out of the ordinary by their labels and as near as any, so a power that were to hold them would only widen the intervals of others.
+    """
+    return {t: smallest_power([j for i, (j, name) in enumerate(zip(judged, names, strict=True)) if i != but and name != TAILS], t) for t in TARGETS}
 
 
 def run_domain(names: Sequence[str] = tuple(VARIANTS), ship: bool = True, results: str | Path | None = None, weights: str | Path | None = None,
@@ -202,12 +206,17 @@ def _ship(task: Task, invariants: np.ndarray, truth: np.ndarray, variants: Mappi
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))
     reach.save(folder / KNOWN)
-    learned, chances = truth[train[train < len(truth)]], {name: {t: Chance(**c) for t, c in v.get("chances", {}).items()} for name, v in variants.items()}
-    doubts = Doubts({t: fit_tail(learned[:, k]) for k, t in enumerate(TARGETS)}, chances[SHIPS], chances.get(BEST_MODES, {}))
+    doubts = doubts_of(truth[train[train < len(truth)]], variants)
     doubts.save(folder / FILE)
     told = {p.parent.name: _recalibrate(p, task, split, away, powers, doubts) for p in sorted(folder.glob("*/calibration.json")) if "networks" not in read_json(p)}
     return {"n": len(train), "limit": reach.limit, "typical": reach.typical, "test_in_domain": float((away["test"] <= reach.limit).mean()),
             "n_test": len(split["test"]), "growth": dict(powers), "covered": {name: one[0] for name, one in told.items()}, "doubted": {name: one[1] for name, one in told.items()}}  # fmt: skip
+
+
+def doubts_of(learned: np.ndarray, variants: Mapping[str, Mapping]) -> Doubts:
+    """What ships: the tails of the training crystals' tensors [N, 3, 3, 3], and chances of the variants of the record, with modes and without."""
+    chances = {name: {t: Chance(**c) for t, c in variants.get(name, {}).get("chances", {}).items()} for name in (SHIPS, BEST_MODES)}
+    return Doubts({t: fit_tail(learned[:, k]) for k, t in enumerate(TARGETS)}, chances[SHIPS], chances[BEST_MODES])
 
 
 def _recalibrate(path: Path, task: Task, split: Mapping, away: Mapping, powers: Mapping[str, float], doubts: Doubts) -> tuple[dict, dict]:

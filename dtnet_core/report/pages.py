@@ -85,6 +85,7 @@ def answer_text(record: Mapping, name: str = "rock salt MgO", variant: str = "de
     nearest = ", ".join(repr(tuple(n)) for n in row["nearest"][:2])
     warnings = f"({tuple(row['warnings'])!r},)"
     return (f"For {name} it prints (argon, copper, rutile and others: [here](docs/howto/crystals.md))\n\n```\n{np.round(said['tensor'], 2) + 0.0}\n[{said['half_width_68']:.1f}] [{said['half_width_90']:.1f}]\n"
+            f"[{np.round(said['chance'], 2)}] [{row['extreme']!s:>5}]\n"
             f"[{row['in_domain']!s:>5}] (({nearest}, ...),) {warnings}\n```")  # fmt: skip
 
 

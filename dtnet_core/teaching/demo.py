@@ -94,6 +94,8 @@ class Answer:
         In the frame of `structure`; NaN where no answer can be given.
     constant, half_width, wide : float
         Mean of the diagonal, and half widths of its 68 and 90 % intervals.
+    chance : float
+        That the constant is off by more than 25 %; NaN where it is not known.
     notes : tuple of str
         Doubts about the answer.
     nearest : tuple of (str, str)
@@ -108,6 +110,7 @@ class Answer:
     constant: float
     half_width: float
     wide: float
+    chance: float
     notes: tuple[str, ...] = ()
     computed: np.ndarray | None = None
     nearest: tuple[tuple[str, str], ...] = ()
@@ -138,7 +141,7 @@ def answer(structure: Structure, target: str, computed: np.ndarray | None = None
         found = _ensemble(target).predict([structure], cache_dir=cache, progress=False)
     tensor = found.tensors[0]
     doubts = (*notes, *found.warnings[0])
-    return Answer(target, structure, tensor, float(np.trace(tensor)) / 3, float(found.std[0]), float(found.wide[0]), doubts, computed, tuple(found.nearest[0]))
+    return Answer(target, structure, tensor, float(np.trace(tensor)) / 3, float(found.std[0]), float(found.wide[0]), float(found.chance[0]), doubts, computed, tuple(found.nearest[0]))
 
 
 def has_tensor(shown: Answer) -> bool:
@@ -163,6 +166,7 @@ def as_html(shown: Answer) -> str:
         lines += [
             f"<p>The {shown.target} dielectric constant is <b>{_short(shown.constant)} ± {_short(shown.half_width)}</b>",
             f"(this range holds what DFPT with the PBE functional gives for 68 % of crystals like the training crystals; ± {_short(shown.wide)} does for 90 %).</p>",
+            *([] if np.isnan(shown.chance) else [f"<p>The chance that it is off by more than 25 % is {100 * shown.chance:.0f} %.</p>"]),
             f"<p>Along the principal axes it goes from {low:.2f} to {high:.2f}.</p>",
             "<p>The tensor, in the <i>x, y, z</i> of your structure:</p>", _matrix(shown.tensor),
         ]  # fmt: skip

@@ -17,6 +17,7 @@ from dtnet_core.crystals.record import Record
 from dtnet_core.domain import record as module
 from dtnet_core.domain.benchmark import (
     BEFORE,
+    BEST_MODES,
     BEST_TOLD,
     SHIPS,
     TOLD,
@@ -26,9 +27,17 @@ from dtnet_core.domain.benchmark import (
 )
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
-from dtnet_core.domain.record import KEPT, fit_chances, kind_scores, pooled_auroc, sparsification
+from dtnet_core.domain.record import (
+    KEPT,
+    doubts_of,
+    fit_chances,
+    kind_scores,
+    pooled_auroc,
+    powers_of,
+    sparsification,
+)
 from dtnet_core.report.new_kinds import GROUPS, gains_text
-from dtnet_core.trust.doubts import Chance, Tail
+from dtnet_core.trust.doubts import Chance, Tail, fit_tail
 from dtnet_core.trust.guess import RAMPS
 
 
@@ -94,6 +103,14 @@ def test_intervals_that_grow_by_hand():
     never = {"distance": np.zeros(2), "electronic": {"ratio": np.array([5.0, 5.0]), "factors": {"0.9": 1.0, "0.5": 1.0}}}
     assert smallest_power([never], "electronic", 0.9) == POWERS[-1]
     assert smallest_power([fold, never], "electronic", 0.5) == 3.0  # the mean over folds, each counted alike
+
+
+def test_what_is_out_of_the_ordinary_by_its_labels_does_not_widen_what_is_strange():
+    fold = lambda ratio: {"distance": np.full(2, 2.0)} | {t: {"ratio": np.full(2, ratio), "factors": {"0.9": 1.0}} for t in ("electronic", "ionic", "total")}  # noqa: E731
+    judged, names = [fold(2.0), fold(4.0), fold(16.0)], ["pairs", "bonding", "tails"]
+    assert powers_of(judged, names) == dict.fromkeys(("electronic", "ionic", "total"), 2.0)
+    assert [powers_of(judged, names, but)["total"] for but in range(3)] == [2.0, 1.0, 2.0]
+    assert powers_of(judged, ["pairs", "bonding", "clusters 0 1"])["total"] == 4.0
 
 
 def test_the_guess_of_a_fold_sees_its_training_crystals_only():
@@ -177,6 +194,16 @@ def test_chances_are_fitted_to_validation_crystals_and_to_none_that_the_fold_tes
     assert clean == same and fit_chances([other] * 2, [np.arange(n)] * 2, FLAT, tested[:0]) != same
     grown = fit_chances([one | {"val_distance": np.full(n, 2.0)}], [np.arange(n)], {t: 1.0 for t in FLAT}, tested)["total"]
     assert grown.intercept + grown.width * np.log(2.0) == pytest.approx(fit_chances([one], [np.arange(n)], FLAT, tested)["total"].intercept, abs=0.05)  # twice as wide, and as often off
+
+
+def test_doubts_that_ship_are_of_the_networks_and_of_those_with_modes():
+    g = np.random.default_rng(0)
+    learned = g.uniform(1, 9, (50, 3, 1, 1)) * np.eye(3)
+    told = {name: {"chances": {"total": {"intercept": i, "width": 1.0, "constant": 2.0}}} for i, name in enumerate((SHIPS, BEST_TOLD, BEST_MODES))}
+    found = doubts_of(learned, told)
+    assert (found.chances, found.with_modes) == ({"total": Chance(0, 1.0, 2.0)}, {"total": Chance(2, 1.0, 2.0)})
+    assert found.tails == {t: fit_tail(learned[:, k]) for k, t in enumerate(("electronic", "ionic", "total"))} and len(set(found.tails.values())) == 3
+    assert doubts_of(learned, {SHIPS: told[SHIPS]}).with_modes == {}
 
 
 def test_stored_record_says_what_trained_and_what_held():

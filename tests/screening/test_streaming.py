@@ -38,7 +38,6 @@ from dtnet_core.screening.streaming import predict_stream
 from dtnet_core.trust import guess
 from dtnet_core.trust import reach as reach_module
 from dtnet_core.trust.doubts import Chance, Doubts, Tail
-from dtnet_core.trust.doubts import Chance, Doubts, Tail
 from dtnet_core.trust.reach import fit_reach, invariants_of
 from dtnet_core.trust.standing import COLUMNS
 from tests.command import dtnet

@@ -47,7 +47,7 @@ def test_an_answer_is_the_ensembles_and_stands_in_the_frame_of_the_file():
     found = demo.answer(upload.structure, "electronic", notes=("<script>",))
     with tempfile.TemporaryDirectory() as cache:
         expected = load_ensemble("electronic").predict(upload.structure, cache, progress=False)
-    assert np.allclose(found.tensor, expected.tensors[0]) and (found.half_width, found.wide) == (expected.std[0], expected.wide[0])
+    assert np.allclose(found.tensor, expected.tensors[0]) and (found.half_width, found.wide, found.chance) == (expected.std[0], expected.wide[0], expected.chance[0])
     text = demo.as_html(found)
     assert f"{found.constant:.2f} ± {found.half_width:.2f}" in text and "hexagonal, 4 atoms" in text and f"{found.tensor[2, 2]:.2f}" in text
     assert "<script>" not in text and "&lt;script&gt;" in text
@@ -56,7 +56,7 @@ def test_an_answer_is_the_ensembles_and_stands_in_the_frame_of_the_file():
 
 
 def test_no_number_is_shown_where_there_is_no_answer():
-    nothing = demo.Answer("total", CRYSTALS["cubic"](), np.full((3, 3), np.nan), np.nan, np.nan, np.nan, ("an impossible tensor",))
+    nothing = demo.Answer("total", CRYSTALS["cubic"](), np.full((3, 3), np.nan), np.nan, np.nan, np.nan, np.nan, ("an impossible tensor",))
     text = demo.as_html(nothing)
     assert "No answer" in text and "nan" not in text and "an impossible tensor" in text
 
