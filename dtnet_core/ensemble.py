@@ -59,7 +59,7 @@ class Prediction:
         "" for an answer without known doubt, or the reason in words. An answer that no crystal can give (`trust.judge.unphysical`) is refused:
         its numbers are NaN. One for an unusual crystal (`crystals.plausible.doubtful`) keeps them.
     in_domain : np.ndarray, [B] bool
-        Whether the crystal is like those that the networks learned from: `distance` within the limit, and no network so far off that only
+        Whether the crystal is like those that the networks learned from: `distance` within the limit, at rest (`trust.strain`), and no network so far off that only
         its bound keeps the electronic constant above 1; with modes, no unstable one that carries charge (not for electronic tensors). Outside, tensors are guesses.
     distance : np.ndarray, [B]
         Of `trust.reach.Reach`: 1 is what training crystals have among themselves.

@@ -24,6 +24,8 @@ from ..features import Features, concatenate_crystals
 from ..layers import pooled
 from ..members import with_total
 from .guess import Guess, lean, load_guess
+from .strain import FILE as STRAIN
+from .strain import Estimate, load_estimate
 
 FEATURES = "7net-0:0-5"
 """Encoder and layers; every shipped variant takes them anyway."""
@@ -71,6 +73,8 @@ class Reach:
         Median distance of crystals like the training crystals.
     guess : trust.guess.Guess, optional
         What answers far away lean on.
+    strain : trust.strain.Estimate, optional
+        What tells crystals that are not at rest.
     """
 
     center: np.ndarray
@@ -83,6 +87,7 @@ class Reach:
     limit: float = np.inf
     typical: float = 1.0
     guess: Guess | None = None
+    strain: Estimate | None = None
 
     def place(self, invariants: np.ndarray) -> np.ndarray:
         """Pooled features [B, D] -> points [B, P]."""
@@ -161,14 +166,14 @@ def growth(distance: np.ndarray, power: float) -> np.ndarray:
 
 
 def load_reach(path: str | Path) -> Reach:
-    """Read what `Reach.save` wrote, with the guess beside it; nothing in the files is executed."""
+    """Read what `Reach.save` wrote, with guess and estimate of strain beside it; nothing in the files is executed."""
     with safe_open(path, "np") as file:
         arrays = {k: file.get_tensor(k).astype(float) for k in ("center", "scale", "components", "points")}
         about = json.loads(file.metadata()["reach"])
     about.pop("features")
-    beside = Path(path).with_name(GUESS)
-    guess = load_guess(beside) if beside.is_file() else None
-    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"]), "guess": guess}))
+    beside = {"guess": (GUESS, load_guess), "strain": (STRAIN, load_estimate)}
+    more = {key: load(file) for key, (name, load) in beside.items() if (file := Path(path).with_name(name)).is_file()}
+    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"])} | more))
 
 
 def fit_reach(invariants: np.ndarray, ids: Sequence[str], formulas: Sequence[str]) -> Reach:

@@ -14,6 +14,7 @@ from pymatgen.core import Structure
 from ..metrics import raw_constant
 from .judge import below_empty_space
 from .reach import Place, Reach
+from .strain import strained, strains_of
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,6 @@ def stand(reach: Reach | None, crystals: Sequence[Structure], where: Place | Non
         return Standing(inside, np.full(len(crystals), np.nan), tuple(() for _ in crystals), told)
     nearest = tuple(tuple((reach.ids[k], reach.formulas[k]) for k in row) for row in where.rows)
     new = [reach.doubts(*each) for each in zip(crystals, where.distance, nearest, strict=True)]
-    told = tuple(tuple(filter(None, (flag, doubt, *words))) for flag, doubt, words in zip(flags, doubts, new, strict=True))
-    return Standing(inside & (where.distance <= reach.limit), where.distance, nearest, told)
+    pressed = [strained(strain) for strain in strains_of(reach.strain, crystals, where.invariants)]
+    told = tuple(tuple(filter(None, (flag, doubt, *words, strain))) for flag, doubt, words, strain in zip(flags, doubts, new, pressed, strict=True))
+    return Standing(inside & (where.distance <= reach.limit) & np.array([not words for words in pressed], dtype=bool), where.distance, nearest, told)

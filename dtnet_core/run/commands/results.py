@@ -102,6 +102,18 @@ def domain(
 
 
 @app.command(cls=Command)
+def strain() -> None:
+    """Fit what tells crystals that are not at rest, beside the weights: data/results/strain.json."""
+    from ...domain.strain import run_strain
+
+    found = run_strain()
+    for s, one in found["estimate"].items():
+        print(f"scaled by {s}: estimate {one['mean']:.3f} ± {one['deviation']:.3f}, suspected {one['suspected']:.3f}")
+    for s, one in found["energies"].items():
+        print(f"scaled by {s}: by energies {one['median']:.3f}, strained {one['strained']:.3f}")
+
+
+@app.command(cls=Command)
 def ramps(
     recipe: Annotated[str, typer.Option(metavar="default|best", callback=among("training.recipes", "RECIPES"))] = "best",
     seeds: Seeds = None,

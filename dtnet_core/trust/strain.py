@@ -1,0 +1,109 @@
+"""Is a crystal at rest? Networks learned from relaxed crystals, and do not know what pressure does to a tensor.
+
+A linear estimate from the pooled features, which are there anyway, tells who may be strained; of these the energies of the potential say by how much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from ..base.files import write_atomic
+from ..potentials.graph import build_graph
+from ..potentials.open_encoder import OpenEncoder
+from ..potentials.registry import load_encoder
+
+FILE = "strain.safetensors"
+"""Beside the file of a `trust.reach.Reach`."""
+POTENTIAL = "7net-0"
+SUSPECT = 0.02
+"""Estimated strain from which on energies are asked."""
+LIMIT = 0.03
+"""Strain from which on a crystal is not in the domain. Relaxed crystals have less than 0.01, measured lattices of oxides about -0.01: PBE makes crystals too large."""
+STEP = 0.01
+RIDGE = 300.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Strain, linear in pooled features; `fit_estimate` makes one, `load_estimate` reads one.
+
+    Attributes
+    ----------
+    center, scale, weights : np.ndarray, [D]
+    intercept : float
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    intercept: float
+
+    def of(self, invariants: np.ndarray) -> np.ndarray:
+        """[B], of crystals with pooled features [B, D]."""
+        return np.clip((invariants - self.center) / self.scale, -8, 8) @ self.weights + self.intercept
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file in single precision."""
+        arrays = {k: np.ascontiguousarray(getattr(self, k), dtype=np.float32) for k in ("center", "scale", "weights")}
+        write_atomic(path, save(arrays, {"strain": json.dumps({"intercept": self.intercept})}))
+
+
+def load_estimate(path: str | Path) -> Estimate:
+    """Read what `Estimate.save` wrote; nothing in the file is executed."""
+    with safe_open(path, "np") as file:
+        return Estimate(**{k: file.get_tensor(k).astype(float) for k in ("center", "scale", "weights")}, **json.loads(file.metadata()["strain"]))
+
+
+def fit_estimate(invariants: np.ndarray, strains: np.ndarray) -> Estimate:
+    """From pooled features [N, D] of crystals with known strains [N]."""
+    from sklearn.linear_model import Ridge
+
+    center, spread = invariants.mean(0), invariants.std(0)
+    scale = np.where(spread > 1e-8, spread, np.inf)
+    fitted = Ridge(alpha=RIDGE).fit((invariants - center) / scale, strains)
+    return Estimate(center, scale, fitted.coef_, float(fitted.intercept_))
+
+
+def scaled(structure: Structure, strain: float) -> Structure:
+    """The same crystal with all lattice constants longer by a share."""
+    grown = structure.copy()
+    grown.scale_lattice(structure.volume * (1 + strain) ** 3)
+    return grown
+
+
+def strain_of(structure: Structure, encoder: OpenEncoder | None = None) -> float:
+    """By what share the lattice constants are longer (shorter: negative) than where the potential's energy is least, when the cell is scaled and the atoms keep their places in it.
+
+    One Newton step from energies at three sizes. Infinite for what is stretched beyond the steepest energy.
+    """
+    potential = encoder or load_encoder(POTENTIAL)
+    graph = build_graph(structure, potential.cutoff)
+    with torch.no_grad():
+        below, here, above = (float(potential.node_energies(replace(graph, edge_vectors=graph.edge_vectors * (1 + x))).double().sum()) for x in (-STEP, 0.0, STEP))
+    slope, curvature = (above - below) / (2 * STEP), (above + below - 2 * here) / STEP**2
+    return slope / curvature if curvature > 0 else float(np.copysign(np.inf, slope))
+
+
+def strains_of(estimate: Estimate | None, structures: Sequence[Structure], invariants: np.ndarray) -> np.ndarray:
+    """[B]: `strain_of` those that an estimate suspects, given their pooled features [B, D]; 0 for the others, and without an estimate."""
+    if estimate is None:
+        return np.zeros(len(structures))
+    return np.array([strain_of(s) if abs(guess) > SUSPECT else 0.0 for s, guess in zip(structures, estimate.of(invariants), strict=True)])
+
+
+def strained(strain: float) -> str:
+    """Doubt in words about a crystal that is not at rest; else ""."""
+    if abs(strain) <= LIMIT:
+        return ""
+    by = f"{100 * abs(strain):.0f} %" if np.isfinite(strain) else "far"
+    return (f"strained: its lattice constants are {by} {'shorter' if strain < 0 else 'longer'} than at rest for the potential {POTENTIAL}; "
+            "networks learned from relaxed crystals and do not know what pressure does, so the tensor is a guess")  # fmt: skip
