@@ -23,15 +23,17 @@ from ..ensemble import at_hand, load_ensemble
 from ..metrics import mae_ten, scalar_constant
 from .kinds import BONDING, bonding
 
+FURTHER = ("screening_dfpt", "further_dfpt")
+"""Files of the kit's own crystals beside the set that ships."""
 OTHERS = "bonded in three dimensions"
 """And mixtures, of which some atoms are."""
 
 
 def own_crystals() -> list[Record]:
-    """The set that ships and the computed candidates of the screening, cleaned as every set is; the first of those with the same id."""
+    """The set that ships, the computed candidates of the screening and further crystals, cleaned as every set is; the first of those with the same id."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what cleaning drops is told where the sets are shown
-        found = [*load_clean("mini")[0], *clean(load_records("mini", "screening_dfpt"))[0]]
+        found = [*load_clean("mini")[0], *(r for name in FURTHER for r in clean(load_records("mini", name))[0])]
     return list({r.id: r for r in reversed(found)}.values())[::-1]
 
 

@@ -52,6 +52,7 @@ from .trust import (
     known_text,
     principal_table,
     same_material_text,
+    strain_text,
     twins_table,
 )
 
@@ -93,6 +94,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "ramps"): ramps_table(record("ramps.json")),
         ("data/weights/README.md", "domain"): domain_text(record("domain.json")),
         ("data/weights/README.md", "kinds"): kinds_text(record("domain.json")),
+        ("data/weights/README.md", "strain"): strain_text(record("strain.json")),
         ("docs/howto/crystals.md", "known"): known_text(record("known_physics.json")),
         ("docs/howto/crystals.md", "principal"): principal_table(record("principal.json")),
         ("docs/howto/charges.md", "charges"): charges_table(record("charges.json")),

@@ -78,6 +78,16 @@ def _constant(row: Mapping, target: str) -> str:
     return "refused" if row["refused"] else f"{row[target]['constant']:.1f} ± {row[target]['half_width_90']:.1f}"
 
 
+def strain_text(record: Mapping) -> str:
+    """What `data/results/strain.json` says, in a paragraph."""
+    percent = lambda x: f"{100 * x:.0f} %"  # noqa: E731
+    far, energies = [record["estimate"][s] for s in ("-0.06", "0.06")], record["energies"]
+    low, high = energies["0"]["quantiles_1_99"]
+    return (f"The estimate was fitted to {record['n_crystals']:,} training crystals whose cells were scaled; on formulas that it had not seen (five folds) it suspects {percent(far[0]['suspected'])} of those that are 6 % too short and "
+            f"{percent(far[1]['suspected'])} of those that are 6 % too long, beyond {percent(record['suspect'])} of strain, and {percent(record['estimate']['0']['suspected'])} of those at rest, whose energies are asked in vain. By these, {energies['0']['n']} validation crystals as they are "
+            f"have strains of {100 * low:+.1f} to {100 * high:+.1f} % (1 to 99 % of them), and {percent(energies['-0.05']['strained'])} and {percent(energies['0.05']['strained'])} of the same, scaled by -5 and +5 %, are beyond the limit of {percent(record['limit'])}.")  # fmt: skip
+
+
 def principal_table(record: Mapping) -> str:
     """`data/results/principal.json`: how well intervals of eigenvalues and angles of axes hold for test crystals."""
     percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731

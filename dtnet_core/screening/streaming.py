@@ -224,6 +224,7 @@ class _Ensemble:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]
         content += [self.reach.guess.weights.tobytes(), repr(guess.settings()).encode()] if self.reach is not None and self.reach.guess is not None else []
         content += [self.physics.companion.weights.tobytes(), self.physics.charges.isotropic.tobytes()] if self.physics is not None else []
+        content += [self.reach.strain.weights.tobytes()] if self.reach is not None and self.reach.strain is not None else []
         content += [json.dumps(self.calibration, sort_keys=True).encode(), repr(self.doubts).encode()]
         return f"{' | '.join(self.features)} {hashlib.sha256(b''.join(content)).hexdigest()[:16]}"
 

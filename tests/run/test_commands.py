@@ -20,6 +20,7 @@ from dtnet_core.base.results import IDENTITY, JOINT, MORE_LABELS, from_file, loa
 from dtnet_core.baselines.experiment import BaselineExperiment
 from dtnet_core.crystals.record import TARGETS
 from dtnet_core.data.loading import load_records
+from dtnet_core.domain.own import FURTHER
 from dtnet_core.ensemble import Prediction, load_ensemble
 from dtnet_core.matbench import record as matbench_record
 from dtnet_core.run import prediction
@@ -64,7 +65,7 @@ def commands_of(content) -> list[str]:
 
 def test_every_stored_command_is_understood(understood):
     stored = [c for path in sorted((ROOT / "data/results").glob("*.json")) for c in commands_of(json.loads(path.read_text()))]
-    stored += [r.meta["command"] for name in (None, "screening_dfpt") for r in load_records("mini", name)]
+    stored += [r.meta["command"] for name in (None, *FURTHER) for r in load_records("mini", name)]
     assert len(stored) > 400
     for text in dict.fromkeys(stored):
         if text.startswith("python benchmarks/"):
