@@ -20,6 +20,8 @@ FILE = "doubts.json"
 """Of a weights folder, for all its variants."""
 OFF = 0.25
 """Share of the true constant by which an answer is off that `Chance` is of."""
+ISOTROPIC = 1.02
+"""A tensor with a smaller ratio of eigenvalues, as all of cubic crystals, counts as isotropic."""
 TAIL = 0.05
 """Share of the training crystals that are called the largest, or the most anisotropic."""
 
@@ -50,9 +52,10 @@ class Tail(NamedTuple):
     anisotropy: float
 
     def reached(self, tensors: np.ndarray, wide: np.ndarray) -> np.ndarray:
-        """[B, 2] bool: do eigenvalue and ratio of tensors [B, 3, 3] get there, if the constants are at the upper ends of their intervals (half widths [B])?"""
-        more = 1 + wide / np.maximum(scalar_constant(tensors), SMALLEST_CONSTANT)
-        return _largest(tensors) * more[:, None] > np.array(self)
+        """[B, 2] bool: do eigenvalue and ratio of tensors [B, 3, 3] get there, if the largest eigenvalue is larger by as much as the upper end of the constant's interval (half width [B]) is? What is isotropic stays so."""
+        values = _largest(tensors)
+        grown = values * (1 + wide / np.maximum(scalar_constant(tensors), SMALLEST_CONSTANT))[:, None]
+        return np.where(values < [0.0, ISOTROPIC], False, grown > np.array(self))
 
 
 def _largest(tensors: np.ndarray) -> np.ndarray:

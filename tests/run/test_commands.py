@@ -216,6 +216,8 @@ def test_predictions_of_files_of_every_kind(files, capsys):
     assert [bool(row["error"]) for row in rows] == [False, True, False, True, False, True]
     assert "MgO" in said and "failed: folder/broken.cif: " in said and "failed: absent.cif: no such file" in said and "0.0400 angstrom" in said
     want = load_ensemble("total").predict([Structure.from_file("one.cif"), Structure.from_file("folder/sub/POSCAR")], progress=False)
+    assert [rows[i]["off_25"] for i in (0, 2)] == pytest.approx(want.chance, rel=1e-3) and [rows[i]["extreme"] for i in (0, 2)] == want.extreme.tolist() and rows[1]["off_25"] is None
+    assert f" {100 * want.chance[0]:.0f} %" in said and "off: the chance that the constant is off by more than 25 %." in said
     for row, tensor, std, wide in zip((rows[0], rows[2]), want.tensors, want.std, want.wide, strict=True):
         np.testing.assert_allclose(row["tensor"], tensor, rtol=1e-4, atol=1e-4)
         assert (row["constant"], row["half_width_68"], row["half_width_90"]) == pytest.approx((np.trace(tensor) / 3, std, wide), rel=1e-4)
@@ -235,7 +237,7 @@ def test_predictions_of_files_of_every_kind(files, capsys):
     assert (first["target"], first["error"], int(second["n_atoms"])) == ("electronic", "", 4)
     assert table.loc[2, ["formula", "eps_xx", "constant"]].isna().all() and "no such file" in table.loc[2, "error"]
     assert table.loc[0, ["eps_xx", "eps_xy", "constant"]].tolist() == pytest.approx([float(first[k]) for k in ("eps_xx", "eps_xy", "constant")], abs=1e-6)
-    assert table.loc[0, "constant"] < rows[0]["constant"]
+    assert table.loc[0, "constant"] < rows[0]["constant"] and table.loc[0, "off_25"] == pytest.approx(float(first["off_25"])) and str(table.loc[0, "extreme"]) == first["extreme"]
     assert [float(first[f"eigenvalue_{k}"]) for k in (1, 2, 3)] == pytest.approx([float(first[f"eps_{c}"]) for c in ("xx", "yy", "zz")], abs=1e-4)  # cubic
     assert 0 < float(first["eigenvalue_2_68"]) < float(first["eigenvalue_2_90"]) and table.loc[1, "axis_1_angle"] == float(second["axis_1_angle"])
 
@@ -245,11 +247,12 @@ def test_predictions_of_files_of_every_kind(files, capsys):
 
 def test_angles_are_shown_with_the_axes_they_refer_to(capsys):
     """Of a uniaxial crystal that is told of with certainty, and of one that is unlike the training crystals."""
-    row = {"id": "a.cif", "formula": "TiO2", "tensor": np.diag([4.0, 4, 9]).tolist(), "constant": 17 / 3, "half_width_68": 1.0, "half_width_90": 2.0, "eigenvalues": [4.0, 4.0, 9.0],
+    row = {"id": "a.cif", "formula": "TiO2", "tensor": np.diag([4.0, 4, 9]).tolist(), "constant": 17 / 3, "half_width_68": 1.0, "half_width_90": 2.0, "off_25": 0.034, "eigenvalues": [4.0, 4.0, 9.0],
            "eigenvalues_68": [0.5, 0.5, 0.7], "axes": [[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, -0.001, -1.0]], "axes_angle": [90.0, 90.0, 0.0], "in_domain": True, "distance": 0.25, "nearest": "SnO2, TiO2",
            "warnings": "", "error": None}  # fmt: skip
-    show([row, row | {"id": "b.cif", "in_domain": False, "warnings": "no training crystal has Ar"}, row | {"id": "c.cif", "distance": None}], "total", "default")
+    show([row, row | {"id": "b.cif", "in_domain": False, "warnings": "no training crystal has Ar", "off_25": 0.004}, row | {"id": "c.cif", "distance": None, "off_25": None}], "total", "default")
     said = capsys.readouterr().out
+    assert [line.split("± 2.00")[1].strip() for line in said.splitlines() if "± 2.00" in line] == ["3 %", "< 1 %", "-"]
     assert said.count("4.00 ± 0.50, 90°") == 6 and said.count("9.00 ± 0.70, 0°") == 3 and said.count("0.00 0.00 1.00") == 3 and "0.60" not in said
     assert "0°: symmetry fixes the axis. 90° and a dash: any axis will do" in said and "a.cif: like the training crystals (distance 0.2; nearest: SnO2, TiO2)\n" in said
     assert "b.cif: no training crystal has Ar\n" in said and said.count("like the training") == 1

@@ -50,6 +50,7 @@ def test_extremes_by_hand():
     assert tail.reached(asked, np.zeros(6)).tolist() == [[False, False], [False, False], [True, False], [False, False], [False, True], [False, False]]
     wide = np.array([0.5, 0.3, 0.3, 0.3, 0.3, 0.3]) * np.trace(asked, axis1=1, axis2=2) / 3
     assert tail.reached(asked, wide).tolist() == [[False, True], [True, False], [True, False], [True, True], [True, True], [False, False]]
+    assert tail.reached(turned([[3, 3, 3], [3, 3, 3.05], [3, 3, 3.1]]), np.full(3, 6.5)).tolist() == [[False, False], [False, False], [False, True]]  # symmetry keeps the first one isotropic
 
 
 def test_doubts_of_refused_answers_and_without_a_file(tmp_path):
