@@ -49,6 +49,8 @@ from .trust import (
     blind_sentence,
     blind_text,
     chosen_on_text,
+    doubts_sentence,
+    doubts_table,
     known_text,
     principal_table,
     same_material_text,
@@ -62,6 +64,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
     record = cache(lambda name: read_json(RESULTS / name))
     stored, paper = record("tensors.json"), read_json(ROOT / "data/paper/table2.json")
     dtnets, beside = [r for r in headline(stored) if r["model"].startswith("DTNet")], beside_ours(stored)
+    doubted = record("domain.json")["shipped"]["doubted"] | {v: {t: c["doubted"] for t, c in record(f"{v}_intervals.json")["covered"].items()} for v in ("default-physics", "physics")}
     return {
         ("README.md", "headline"): front_table(stored, paper, record("physics.json")),
         ("README.md", "truth"): truth_sentence(record("known_physics.json")),
@@ -94,6 +97,8 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "ramps"): ramps_table(record("ramps.json")),
         ("data/weights/README.md", "domain"): domain_text(record("domain.json")),
         ("data/weights/README.md", "kinds"): kinds_text(record("domain.json")),
+        ("README.md", "doubts"): doubts_sentence(doubted, record("domain.json")["shipped"]["n_test"]),
+        ("data/weights/README.md", "doubts"): doubts_table(doubted),
         ("data/weights/README.md", "strain"): strain_text(record("strain.json")),
         ("docs/howto/crystals.md", "known"): known_text(record("known_physics.json")),
         ("docs/howto/crystals.md", "principal"): principal_table(record("principal.json")),

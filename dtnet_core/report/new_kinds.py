@@ -117,9 +117,8 @@ def domain_text(record: Mapping) -> str:
         f"{variant}: " + ", ".join(f"{target} {100 * by['0.68']['growing']:.0f} and {100 * by['0.9']['growing']:.0f} %" for target, by in covered.items())
         for variant, covered in shipped["covered"].items()
     )
-    sure = "; ".join(f"{variant}: " + ", ".join(f"{target} {100 * one['chance']:.0f} and {100 * one['off']:.0f} %, {100 * one['extreme']:.0f} %, {100 * one['extreme_off']:.0f} %" for target, one in told.items()) for variant, told in shipped["doubted"].items())
     return (f"A crystal is in the domain up to a distance of {shipped['limit']:.2f}; {100 * shipped['test_in_domain']:.0f} % of the {shipped['n_test']} test crystals of seed 0's split are. Intervals grow beyond a distance of "
-            f"{shipped['typical']:.2f} with these powers of it: {grows}. 68 and 90 % intervals hold of these test crystals: {held}. The chance of being off by more than 25 % that is told of them, on average, the share that is, the share that is called extreme, and the share of these that is off: {sure}.")  # fmt: skip
+            f"{shipped['typical']:.2f} with these powers of it: {grows}. 68 and 90 % intervals hold of these test crystals: {held}.")  # fmt: skip
 
 
 HOLDS = 0.85

@@ -88,6 +88,23 @@ def strain_text(record: Mapping) -> str:
             f"have strains of {100 * low:+.1f} to {100 * high:+.1f} % (1 to 99 % of them), and {percent(energies['-0.05']['strained'])} and {percent(energies['0.05']['strained'])} of the same, scaled by -5 and +5 %, are beyond the limit of {percent(record['limit'])}.")  # fmt: skip
 
 
+def doubts_sentence(told: Mapping[str, Mapping[str, Mapping]], n: int, variants: Sequence[str] = ("default", "physics")) -> str:
+    """The front page's sentence on doubts: the total constants of n test crystals."""
+    each = "; ".join(f"{100 * one['chance']:.0f} % was told, {100 * one['off']:.0f} % were off, and the chance orders them with an AUROC of {one['auroc']:.2f} (`{v}`)" for v in variants for one in [told[v]["total"]])
+    return ("Every answer says how likely its constant is off by more than 25 %, and warns of what is unlike the training crystals, of cells that are not at rest, and of values among the largest, which come out too small for some. "
+            f"Of the total constants of {n} test crystals: {each}.")  # fmt: skip
+
+
+def doubts_table(told: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """What `trust.doubts.Doubted.scores` says of test crystals, by variant and target."""
+    percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731
+    return markdown_table(pd.DataFrame([
+        {"variant": variant, "target": target, "chance told, mean": percent(one["chance"]), "off by more than 25 %": percent(one["off"]), "AUROC": "-" if one["auroc"] is None else f"{one['auroc']:.2f}",
+         "extreme": percent(one["extreme"]), "off, of the extreme": percent(one["extreme_off"])}
+        for variant, targets in told.items() for target, one in targets.items()
+    ]))  # fmt: skip
+
+
 def principal_table(record: Mapping) -> str:
     """`data/results/principal.json`: how well intervals of eigenvalues and angles of axes hold for test crystals."""
     percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731

@@ -37,7 +37,9 @@ def test_what_is_new_is_told_and_what_is_no_crystal_is_refused(variant):
         assert not rows[name]["in_domain"] and any("outside of the domain" in words for words in rows[name]["warnings"])
     for name in ("rock salt MgO", "rutile TiO2", "perovskite SrTiO3"):
         words = {"physics": [UNSTABLE], "default-physics": [IS_SOFT]}.get(variant, []) if name == "perovskite SrTiO3" else []
-        assert rows[name]["in_domain"] == (words != [UNSTABLE]) and rows[name]["warnings"] == words
+        *told, extreme = rows[name]["warnings"] if name != "rock salt MgO" else [*rows[name]["warnings"], "extreme: the total tensor"]
+        assert rows[name]["in_domain"] == (words != [UNSTABLE]) and told == words and extreme.startswith("extreme: the total tensor") and rows[name]["extreme"] == (name != "rock salt MgO")
+    assert rows["layered MoTe2"]["electronic"]["chance"] > 0.5 > 0.1 > rows["rock salt MgO"]["electronic"]["chance"]  # DFPT gives 8 to 10 for the former, networks 12 and more
     assert any("depends on the gap" in words for words in rows["MgO slab with vacuum"]["warnings"])
 
 
@@ -48,7 +50,7 @@ def test_the_guide_has_a_row_and_a_sentence_for_each():
         assert sum(line.startswith(f"| {name} |") for line in lines) == 1 and sum(line.startswith(f"- **{name}**, {what}. The kit: ") for line in lines) == 1
     assert sum("refused" in line for line in lines) == 2
     (perovskite,) = (line for line in lines if line.startswith("- **perovskite"))
-    assert perovskite.endswith(f"The kit: no warning; `default-physics` adds: {IS_SOFT}; `physics` adds: {UNSTABLE}.")
+    assert "The kit: extreme: the total tensor may have an eigenvalue above" in perovskite and perovskite.endswith(f"; `default-physics` adds: {IS_SOFT}; `physics` adds: {UNSTABLE}.")
 
 
 def test_networks_do_not_know_what_pressure_does_and_the_kit_says_so():

@@ -321,7 +321,7 @@ def test_a_crystal_that_breaks_the_network_does_not_take_the_others_along(monkey
             tensors = np.stack([len(s) * np.eye(3) for s in structures])
             tensors[0, 0, 0] = np.nan if len(structures) > 1 else tensors[0, 0, 0]
             n, one = len(tensors), np.ones(len(tensors))
-            return Prediction(tensors, one, one, tensors[None], ("",) * n, one > 0, one, ((("mp-1", "MgO"),),) * n, ((),) * n)
+            return Prediction(tensors, one, one, tensors[None], ("",) * n, one > 0, one, ((("mp-1", "MgO"),),) * n, ((),) * n, chance=one / 2, extreme=one > 0)
 
     rows = list(prediction.predict_rows(Fragile(), ["one.cif", "folder/sub", "one.cif"]))
     assert [row["error"] for row in rows] == [None, "no such luck", None] and rows[0]["constant"] == 8
