@@ -90,9 +90,9 @@ def strain_text(record: Mapping) -> str:
 
 def doubts_sentence(told: Mapping[str, Mapping[str, Mapping]], n: int, variants: Sequence[str] = ("default", "physics")) -> str:
     """The front page's sentence on doubts: the total constants of n test crystals."""
-    each = "; ".join(f"{100 * one['chance']:.0f} % was told, {100 * one['off']:.0f} % were off, and the chance orders them with an AUROC of {one['auroc']:.2f} (`{v}`)" for v in variants for one in [told[v]["total"]])
+    each = "; ".join(f"`{v}` tells {100 * one['chance']:.0f} % on average, where {100 * one['off']:.0f} % are off, with an AUROC of {one['auroc']:.2f}" for v in variants for one in [told[v]["total"]])
     return ("Every answer says how likely its constant is off by more than 25 %, and warns of what is unlike the training crystals, of cells that are not at rest, and of values among the largest, which come out too small for some. "
-            f"Of the total constants of {n} test crystals: {each}.")  # fmt: skip
+            f"For the total constants of {n} test crystals, {each}.")  # fmt: skip
 
 
 def doubts_table(told: Mapping[str, Mapping[str, Mapping]]) -> str:

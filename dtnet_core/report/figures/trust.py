@@ -15,7 +15,8 @@ _CURVES = {"interval": "width of the interval", "distance": "distance from the t
 
 @figure
 def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
-    """By kind of crystal: error of former networks alone, of what ships, leaning on the guess, and of that with labels of the kind (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c).
+    """By kind of crystal: error of former networks alone, of what ships, leaning on the guess, and of that with labels of the kind (a), share that 90 % intervals hold (b); error of what is left when doubtful answers go (c);
+    by kind, how many answers are off by more than 25 %, and how many were told to be (d).
 
     Parameters
     ----------
@@ -25,7 +26,8 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
     """
     ours, former = record["variants"][:2]
     kinds = {name.replace(" with an anion", "-X").replace("Zr Nb Mo Hf Ta W with Se Te", "(Zr...W)-(Se, Te)").replace("rare earth with N P As Sb Bi", "rare earth pnictides"): k for name, k in ours["kinds"].items()}
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 3.1), width_ratios=[1.1, 0.9, 1.1])
+    fig, axes = plt.subplot_mosaic([["a", "b", "c"], ["a", "b", "d"]], figsize=(TWO_COLUMNS, 4.2), width_ratios=[1.1, 0.9, 1.1])
+    left, middle, right, chances = axes.values()
     rows = np.arange(len(kinds))[::-1]
     before, after = [former["kinds"][k][target] for k in ours["kinds"]], [k[target]["leaning"] for k in ours["kinds"].values()]
     for ax, value, held in ((left, "mae_ten", None), (middle, "covered", "0.9")):
@@ -48,5 +50,13 @@ def reach_panels(record: Mapping, target: str = "electronic") -> Figure:
         right.plot(100 * (1 - np.array(curves["kept"])), np.array(curves[name]) / curves[name][0], style, color=MUTED if name == "error" else PALETTE[2], label=words)
     right.set(xlabel="taken away, most doubtful first (%)", ylabel="error of the rest", xlim=(0, 95), ylim=(0, 1.05))
     right.legend(title="doubt is", title_fontsize=6, fontsize=5.5)
-    letter_panels([left, middle, right])
+    for variant, of, marker, colour in ((ours, target, "s", PALETTE[1]), (record["variants"][-1], "total", "o", PALETTE[3])):
+        for tail in (False, True):
+            some = [k[of]["leaning"] for name, k in variant["kinds"].items() if name.startswith("largest") == tail]
+            chances.plot([100 * s["chance"] for s in some], [100 * s["off_by_25"] for s in some], marker, color=colour, markersize=3.5, markerfacecolor="none" if tail else colour,
+                         label=None if tail else f"{of}{', with modes' if of != target else ''}")  # fmt: skip
+    chances.axline((0, 0), slope=1, color=MUTED, linewidth=0.7, linestyle=":")
+    chances.set(xlabel="told to be off by more than 25 % (%)", ylabel="off (%)", xlim=(0, 50), ylim=(0, 70))
+    chances.legend(title="open: the largest", title_fontsize=5.5, fontsize=5.5, loc="upper right")
+    letter_panels([left, middle, right, chances])
     return fig
