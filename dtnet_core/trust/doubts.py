@@ -120,7 +120,7 @@ class Doubts:
             chance[told] = fitted.of(scalar_constant(tensors[told]), wide[told])
         if tail is not None and told.any():
             reached[told] = tail.reached(tensors[told], wide[told])
-        return Doubted(chance, reached.any(1), tuple(() if not any(which) or tail is None else (_words(target, which, tail),) for which in reached))
+        return Doubted(chance, np.asarray(reached.any(1)), tuple(() if not any(which) or tail is None else (_words(target, which, tail),) for which in reached))
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file."""

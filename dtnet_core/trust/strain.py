@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def strain_of(structure: Structure, encoder: OpenEncoder | None = None) -> float
 
     One Newton step from energies at three sizes. Infinite for what is stretched beyond the steepest energy.
     """
-    potential = encoder or load_encoder(POTENTIAL)
+    potential = encoder or cast(OpenEncoder, load_encoder(POTENTIAL))
     graph = build_graph(structure, potential.cutoff)
     with torch.no_grad():
         below, here, above = (float(potential.node_energies(replace(graph, edge_vectors=graph.edge_vectors * (1 + x))).double().sum()) for x in (-STEP, 0.0, STEP))
