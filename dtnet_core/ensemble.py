@@ -70,7 +70,8 @@ class Prediction:
     principal : Principal, optional
         Eigenvalues and axes of `tensors` with their uncertainty.
     chance : np.ndarray, [B]
-        That the constant is off by more than 25 %, `trust.doubts.Chance`; NaN where it is not known.
+        That the constant is off by more than 25 %, for crystals like the training crystals, `trust.doubts.Chance`; NaN where it is not known. Ionic and total
+        constants of new kinds of crystals are off more often than told, most without modes.
     extreme : np.ndarray, [B] bool
         Whether the tensor, at the upper end of the 90 % interval, is among the largest or most anisotropic that the networks learned from, `trust.doubts.Tail`; no matter of the domain.
     """

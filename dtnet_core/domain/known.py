@@ -53,7 +53,7 @@ def say(variant: str, crystals: Mapping[str, tuple[Structure, str]], folder: Pat
     Returns
     -------
     list of dict
-        `name`, `what`, `formula`; `refused`, the reason or None; for each of `SHOWN`: `tensor`, `constant`, `half_width_68`, `half_width_90`, `eigenvalues` and their half widths,
+        `name`, `what`, `formula`; `refused`, the reason or None; for each of `SHOWN`: `tensor`, `constant`, `half_width_68`, `half_width_90`, `chance`, `eigenvalues` and their half widths,
         `axes_angle`; `in_domain`, `extreme`, `distance`, `nearest` (ids and formulas), `warnings`; `modes`, the strongest three,
         of a variant that has them. Only the first three and `refused` of what is refused.
     """

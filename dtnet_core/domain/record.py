@@ -206,15 +206,16 @@ def _ship(task: Task, invariants: np.ndarray, truth: np.ndarray, variants: Mappi
     away = {part: reach.nearest(reach.place(invariants[split[part]]))[0] for part in ("val", "test")}
     reach = replace(reach, limit=float(np.quantile(away["val"], LIMIT)), typical=float(np.median(away["val"])))
     reach.save(folder / KNOWN)
-    doubts = doubts_of(truth[train[train < len(truth)]], variants)
+    doubts = doubts_of(truth, train, variants)
     doubts.save(folder / FILE)
     told = {p.parent.name: _recalibrate(p, task, split, away, powers, doubts) for p in sorted(folder.glob("*/calibration.json")) if "networks" not in read_json(p)}
     return {"n": len(train), "limit": reach.limit, "typical": reach.typical, "test_in_domain": float((away["test"] <= reach.limit).mean()),
             "n_test": len(split["test"]), "growth": dict(powers), "covered": {name: one[0] for name, one in told.items()}, "doubted": {name: one[1] for name, one in told.items()}}  # fmt: skip
 
 
-def doubts_of(learned: np.ndarray, variants: Mapping[str, Mapping]) -> Doubts:
-    """What ships: the tails of the training crystals' tensors [N, 3, 3, 3], and chances of the variants of the record, with modes and without."""
+def doubts_of(truth: np.ndarray, train: np.ndarray, variants: Mapping[str, Mapping]) -> Doubts:
+    """What ships: the tails of the tensors [n, 3, 3, 3] of those of the benchmark's n crystals that train (positions), and chances of the variants of the record, with modes and without."""
+    learned = truth[train[train < len(truth)]]
     chances = {name: {t: Chance(**c) for t, c in variants.get(name, {}).get("chances", {}).items()} for name in (SHIPS, BEST_MODES)}
     return Doubts({t: fit_tail(learned[:, k]) for k, t in enumerate(TARGETS)}, chances[SHIPS], chances[BEST_MODES])
 

@@ -89,6 +89,7 @@ def markdown_blocks() -> dict[tuple[str, str], str]:
         ("docs/results.md", "blind"): blind_text(record("blind.json")),
         ("docs/results.md", "domain"): domain_table(record("domain.json")),
         ("docs/results.md", "doubt"): doubt_table(record("domain.json")),
+        ("docs/results.md", "doubt, total"): doubt_table(record("domain.json"), "total"),
         ("docs/results.md", "gains"): gains_text(record("domain.json")),
         ("docs/results.md", "gains of modes"): gains_text(record("domain.json"), "total"),
         ("docs/results.md", "domain, with modes"): modes_table(record("domain.json")),

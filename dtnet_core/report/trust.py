@@ -80,7 +80,7 @@ def _constant(row: Mapping, target: str) -> str:
 
 def strain_text(record: Mapping) -> str:
     """What `data/results/strain.json` says, in a paragraph."""
-    percent = lambda x: f"{100 * x:.0f} %"  # noqa: E731
+    percent = lambda x: f"{round(100 * x, 1):g} %"  # noqa: E731
     far, energies = [record["estimate"][s] for s in ("-0.06", "0.06")], record["energies"]
     low, high = energies["0"]["quantiles_1_99"]
     return (f"The estimate was fitted to {record['n_crystals']:,} training crystals whose cells were scaled; on formulas that it had not seen (five folds) it suspects {percent(far[0]['suspected'])} of those that are 6 % too short and "
@@ -91,7 +91,7 @@ def strain_text(record: Mapping) -> str:
 def doubts_sentence(told: Mapping[str, Mapping[str, Mapping]], n: int, variants: Sequence[str] = ("default", "physics")) -> str:
     """The front page's sentence on doubts: the total constants of n test crystals."""
     each = "; ".join(f"`{v}` tells {100 * one['chance']:.0f} % on average, where {100 * one['off']:.0f} % are off, with an AUROC of {one['auroc']:.2f}" for v in variants for one in [told[v]["total"]])
-    return ("Every answer says how likely its constant is off by more than 25 %, and warns of what is unlike the training crystals, of cells that are not at rest, and of values among the largest, which come out too small for some. "
+    return ("Every answer says how likely its constant is off by more than 25 % if the crystal is like the training crystals, and warns of what is not, of cells that are too small or too large, and of values among the largest. "
             f"For the total constants of {n} test crystals, {each}.")  # fmt: skip
 
 

@@ -81,4 +81,4 @@ def read_parts(folder: str | Path) -> pd.DataFrame:
 
     tables = [parquet.ParquetFile(path).read() for path in sorted(Path(folder).glob("part-*.parquet"))]
     table = concat_tables([t.replace_schema_metadata(None) for t in tables], promote_options="default").to_pandas()
-    return table.reindex(columns=[*dict.fromkeys([*table.columns, *COLUMNS])]).drop_duplicates("id").set_index("id")
+    return table.reindex(columns=[*dict.fromkeys([*table.columns, *COLUMNS, *INTERVALS, EXTREME])]).drop_duplicates("id").set_index("id")

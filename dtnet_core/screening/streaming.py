@@ -30,7 +30,7 @@ from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
 from ..physics.ionic import IonicPhysics
 from ..potentials.registry import load_encoder, parse_features
-from ..trust import guess
+from ..trust import guess, strain
 from ..trust.doubts import Doubts
 from ..trust.judge import unphysical
 from ..trust.reach import FEATURES as REACH_FEATURES
@@ -76,7 +76,8 @@ def predict_members(ensemble, structures: Sequence[Structure], flags: Sequence[s
                 with TemporaryDirectory() as folder:
                     members, unbounded, from_modes, modes = ensemble.physics.mend(batch, mine, invariants_of(mine), members, unbounded, folder, False)
                 apart = modes.apart(apart, from_modes)
-            found = judge(ensemble, batch, words, place, members, unbounded, apart, modes)
+            refused = [unphysical(members[:, i]) is not None for i in range(len(batch))]
+            found = judge(ensemble, batch, words, place, np.where(np.array(refused)[:, None, None, None], np.nan, members), unbounded, apart, modes)
             numbers = dict(zip(INTERVALS, (found.std, found.wide, found.chance), strict=True))
             answers += [(members[:, i], found.where.row(i) | {name: float(x[i]) for name, x in numbers.items()} | {EXTREME: bool(found.extreme[i])}) for i in range(len(batch))]
             batch, size = [], 0
@@ -224,7 +225,8 @@ class _Ensemble:
         content = [value.numpy().tobytes() for network in self.networks for _, value in sorted(network.state_dict().items())]
         content += [self.reach.guess.weights.tobytes(), repr(guess.settings()).encode()] if self.reach is not None and self.reach.guess is not None else []
         content += [self.physics.companion.weights.tobytes(), self.physics.charges.isotropic.tobytes()] if self.physics is not None else []
-        content += [self.reach.strain.weights.tobytes()] if self.reach is not None and self.reach.strain is not None else []
+        if self.reach is not None and self.reach.strain is not None:
+            content += [*(np.asarray(x).tobytes() for x in vars(self.reach.strain).values()), repr((strain.SUSPECT, strain.LIMIT)).encode()]
         content += [json.dumps(self.calibration, sort_keys=True).encode(), repr(self.doubts).encode()]
         return f"{' | '.join(self.features)} {hashlib.sha256(b''.join(content)).hexdigest()[:16]}"
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..base.files import read_json, write_atomic
+from ..base.reading import DataFileError
 from ..metrics import SMALLEST_CONSTANT, eigenvalues, log_of, scalar_constant
 
 FILE = "doubts.json"
@@ -27,7 +28,7 @@ TAIL = 0.05
 
 
 class Chance(NamedTuple):
-    """Logistic regression: the chance that a constant is off by more than `OFF`.
+    """Logistic regression: the chance that a constant is off by more than `OFF`, for crystals like the training crystals.
 
     Attributes
     ----------
@@ -132,11 +133,13 @@ def load_doubts(path: str | Path) -> Doubts:
     """Read what `Doubts.save` wrote; one without contents where there is no file."""
     if not Path(path).is_file():
         return Doubts()
-    found = read_json(path)
-    kinds = {"tails": Tail, "chances": Chance, "with_modes": Chance}
-    return Doubts(**{of: {target: kind(**found[of][target]) for target in found[of]} for of, kind in kinds.items()})
+    found, kinds = read_json(path), {"tails": Tail, "chances": Chance, "with_modes": Chance}
+    try:
+        return Doubts(**{of: {target: kind(**numbers) for target, numbers in found.get(of, {}).items()} for of, kind in kinds.items()})
+    except (AttributeError, TypeError) as error:
+        raise DataFileError(f"not what the kit writes ({error}): check it out again", Path(path)) from error
 
 
 def _words(target: str, which: np.ndarray, tail: Tail) -> str:
     reasons = [f"{what} {limit:.3g}" for what, limit, hit in zip(("an eigenvalue above", "a ratio of eigenvalues above"), tail, which, strict=True) if hit]
-    return (f"extreme: the {target} tensor may have {' and '.join(reasons)}, as {100 * TAIL:.0f} % of the training crystals do; answers for the largest are off more often, and far too small for some")
+    return f"extreme: the {target} tensor may have {' and '.join(reasons)}, as {100 * TAIL:.0f} % of the training crystals do; such answers are off more often than others"

@@ -151,9 +151,10 @@ class Reach:
         return frozenset(frozenset(e.symbol for e in Composition(f)) for f in set(self.formulas))
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, points in half precision, and the guess beside it."""
-        if self.guess is not None:
-            self.guess.save(Path(path).with_name(GUESS))
+        """Write a safetensors file, points in half precision, and guess and estimate of strain beside it."""
+        for beside, name in ((self.guess, GUESS), (self.strain, STRAIN)):
+            if beside is not None:
+                beside.save(Path(path).with_name(name))
         about = {"ids": self.ids, "formulas": self.formulas, "unit": self.unit, "limit": self.limit, "typical": self.typical, "features": FEATURES}
         arrays = {"center": self.center, "scale": self.scale, "components": self.components}
         tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()} | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}
@@ -173,6 +174,8 @@ def load_reach(path: str | Path) -> Reach:
     about.pop("features")
     beside = {"guess": (GUESS, load_guess), "strain": (STRAIN, load_estimate)}
     more = {key: load(file) for key, (name, load) in beside.items() if (file := Path(path).with_name(name)).is_file()}
+    if "strain" in more and len(more["strain"].weights) != len(arrays["center"]):
+        raise ValueError(f"{Path(path).with_name(STRAIN)}: made for {len(more['strain'].weights)} features, {path} has {len(arrays['center'])}")
     return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"])} | more))
 
 

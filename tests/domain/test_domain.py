@@ -39,6 +39,7 @@ from dtnet_core.domain.record import (
 from dtnet_core.report.new_kinds import GROUPS, gains_text
 from dtnet_core.trust.doubts import Chance, Tail, fit_tail
 from dtnet_core.trust.guess import RAMPS
+from dtnet_core.trust.reach import fit_reach
 
 
 def record(name: str, species=("Na", "Cl"), electronic=None, file="mp_tensors.json.gz", ratio=1.0, meta=None) -> Record:
@@ -197,13 +198,36 @@ def test_chances_are_fitted_to_validation_crystals_and_to_none_that_the_fold_tes
 
 
 def test_doubts_that_ship_are_of_the_networks_and_of_those_with_modes():
+    """And tails of training crystals alone: positions beyond the benchmark are those of further labels."""
     g = np.random.default_rng(0)
-    learned = g.uniform(1, 9, (50, 3, 1, 1)) * np.eye(3)
+    truth, train = g.uniform(1, 9, (50, 3, 1, 1)) * np.eye(3), np.array([*range(40), 50, 77])
+    truth[40:] *= 100
     told = {name: {"chances": {"total": {"intercept": i, "width": 1.0, "constant": 2.0}}} for i, name in enumerate((SHIPS, BEST_TOLD, BEST_MODES))}
-    found = doubts_of(learned, told)
+    found = doubts_of(truth, train, told)
     assert (found.chances, found.with_modes) == ({"total": Chance(0, 1.0, 2.0)}, {"total": Chance(2, 1.0, 2.0)})
-    assert found.tails == {t: fit_tail(learned[:, k]) for k, t in enumerate(("electronic", "ionic", "total"))} and len(set(found.tails.values())) == 3
-    assert doubts_of(learned, {SHIPS: told[SHIPS]}).with_modes == {}
+    assert found.tails == {t: fit_tail(truth[:40, k]) for k, t in enumerate(("electronic", "ionic", "total"))} and len(set(found.tails.values())) == 3
+    assert doubts_of(truth, train, {SHIPS: told[SHIPS]}).with_modes == {}
+
+
+def test_a_fold_is_judged_by_powers_and_chances_that_have_not_seen_its_crystals(monkeypatch):
+    g = np.random.default_rng(0)
+    invariants, asked, scored = g.normal(size=(60, 4)), [], []
+    kept = [Fold("pairs", {"a": np.arange(60) < 10}), Fold("bonding", {"b": np.arange(60) >= 50})]
+    splits = {"pairs": (np.arange(10, 40), np.arange(40, 60), np.arange(10)), "bonding": (np.arange(10, 40), np.arange(10), np.arange(50, 60))}
+    part = {"constant": np.full(20, 2.0), "spread": np.ones(20), "off": np.arange(20) % 2 == 0}
+    one = {"val_distance": np.ones(20)} | {t: {"val": part} for t in FLAT}
+    monkeypatch.setattr(module, "folds_of", lambda variant, every: every)
+    monkeypatch.setattr(module, "answers", lambda task, fold, *_: dict(zip(("train", "val", "test"), splits[fold.name], strict=True)) | {"commit": "x"})
+    monkeypatch.setattr(module, "reach_of", lambda task, rows, found: fit_reach(found[rows], ["x"] * len(rows), ["NaCl"] * len(rows)))
+    monkeypatch.setattr(module, "judge_fold", lambda answer, *_: one | {"name": answer["test"][0]})
+    monkeypatch.setattr(module, "powers_of", lambda judged, names, but=None: but)
+    monkeypatch.setattr(module, "fit_chances", lambda judged, vals, powers, without: asked.append((powers, without.tolist(), [v.tolist() for v in vals])) or {})
+    monkeypatch.setattr(module, "kind_scores", lambda fold, alone, leaning, rows, powers, limit, chances: scored.append((fold.name, rows.tolist(), powers["leaning"])) or {})
+    monkeypatch.setattr(module, "curves", lambda *_: {})
+    monkeypatch.setattr(module, "pooled_auroc", lambda *_: {})
+    module.judge_variant(SHIPS, task_of([record(str(i)) for i in range(60)], 60), kept, invariants, None, progress=False)
+    vals = [splits[f.name][1].tolist() for f in kept]
+    assert asked == [(0, list(range(10)), vals), (1, list(range(50, 60)), vals), (None, [], vals)] and scored == [("pairs", list(range(10)), 0), ("bonding", list(range(50, 60)), 1)]
 
 
 def test_stored_record_says_what_trained_and_what_held():

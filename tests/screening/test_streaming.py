@@ -154,7 +154,9 @@ def test_parts_of_before_are_read_beside_new_ones(ensemble, tmp_path):
     assert predict_stream(salts(4), out, ensemble, progress=False) == {"computed": 2, "skipped": 2, "failed": 0}
     table = read_parts(out)
     assert table.index.tolist() == [f"salt-{i}" for i in range(4)] and table["in_domain"].isna().tolist() == [True, True, False, False]
-    assert table["eps_total_mean"].notna().all()
+    assert table["eps_total_mean"].notna().all() and table[[*INTERVALS, EXTREME]].isna().all(axis=1).tolist() == [True, True, False, False]
+    (out / "part-000001.parquet").unlink()
+    assert read_parts(out)[[*INTERVALS, EXTREME]].isna().all(axis=None)
 
 
 def test_every_source_gives_the_same_crystals(tmp_path, crystals):
@@ -488,14 +490,15 @@ def test_command_line(ensemble, tmp_path, monkeypatch, capsys):
 def test_parts_know_how_answers_lean(monkeypatch):
     """Another ramp, another machine: other answers, so another folder."""
     shipped = load_ensemble("total")
-    told = lambda reach: streaming._Ensemble(shipped.features, shipped.networks, reach, None, shipped.calibration).digest()  # noqa: E731
+    told = lambda reach, doubts=None: streaming._Ensemble(shipped.features, shipped.networks, reach, None, shipped.calibration, doubts or shipped.doubts).digest()  # noqa: E731
     before = told(shipped.reach)
     assert before == told(shipped.reach) != told(replace(shipped.reach, guess=None))
     assert before != told(replace(shipped.reach, guess=replace(shipped.reach.guess, weights=2 * shipped.reach.guess.weights)))
     physics = load_ensemble("total", "default-physics").physics
     others = [replace(physics, companion=replace(physics.companion, weights=2 * physics.companion.weights)), replace(physics, charges=replace(physics.charges, isotropic=2 * physics.charges.isotropic))]
-    each = [streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, p, shipped.calibration).digest() for p in (None, physics, *others)]
+    each = [streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, p, shipped.calibration, shipped.doubts).digest() for p in (None, physics, *others)]
     assert each[0] == before and len(set(each)) == 4
-    assert before != streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, None, shipped.calibration | {"growth": 9.0}).digest()  # other intervals
+    assert before != streaming._Ensemble(shipped.features, shipped.networks, shipped.reach, None, shipped.calibration | {"growth": 9.0}, shipped.doubts).digest()  # other intervals
+    assert len({before, told(shipped.reach, Doubts()), told(replace(shipped.reach, strain=None)), told(replace(shipped.reach, strain=replace(shipped.reach.strain, intercept=0.5)))}) == 4
     monkeypatch.setattr(guess, "RAMPS", guess.Ramps(apart=(0.1, 0.2)))
     assert told(shipped.reach) != before

@@ -7,6 +7,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.paths import WEIGHTS
+from dtnet_core.base.reading import DataFileError
 from dtnet_core.crystals.record import TARGETS
 from dtnet_core.ensemble import load_ensemble
 from dtnet_core.trust.doubts import FILE, OFF, TAIL, Chance, Doubts, Tail, fit_chance, fit_tail, load_doubts
@@ -62,6 +63,11 @@ def test_doubts_of_refused_answers_and_without_a_file(tmp_path):
     assert found.words[1][0].startswith("extreme: the total tensor may have an eigenvalue above 11 and a ratio of eigenvalues above 3, as 5 % of the training crystals do")
     doubts.save(tmp_path / FILE)
     assert load_doubts(tmp_path / FILE) == doubts
+    (tmp_path / "part.json").write_text('{"chances": {"total": {"intercept": 0, "width": 1, "constant": 0}}}')
+    assert load_doubts(tmp_path / "part.json") == Doubts(chances=doubts.chances)
+    (tmp_path / "odd.json").write_text('{"chances": {"total": {"intercepts": 0}}}')
+    with pytest.raises(DataFileError, match="odd"):
+        load_doubts(tmp_path / "odd.json")
     nothing = load_doubts(tmp_path / "absent.json").of("total", tensors, wide)
     assert np.isnan(nothing.chance).all() and not nothing.extreme.any() and nothing.words == ((), (), ())
     assert doubts.of("ionic", tensors, wide).words == ((), (), ()) and len(doubts.of("total", tensors[:0], wide[:0]).chance) == 0
@@ -86,5 +92,8 @@ def test_doubts_that_ship():
         assert 0 < found.chance[0] < found.chance[1] < 1 and not found.extreme[0]
         assert np.allclose(found.chance, shipped.of(target, found.tensors, found.wide).chance)
         assert any("extreme" in words for words in found.warnings[1]) == found.extreme[1]
+        mended = load_ensemble(target, "default-physics").predict(CRYSTALS["cubic"](), progress=False)
+        assert np.allclose(mended.chance, shipped.of(target, mended.tensors, mended.wide, mended=target != "electronic").chance)
+        assert (mended.chance[0] == pytest.approx(found.chance[0])) == (target == "electronic")  # which no mode changes
         one = found.of(1)
         assert (one.chance[0], one.extreme[0]) == (found.chance[1], found.extreme[1])

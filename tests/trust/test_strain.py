@@ -9,6 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS, WEIGHTS
+from dtnet_core.domain.strain import out_of_fold
 from dtnet_core.ensemble import load_ensemble
 from dtnet_core.trust import strain as module
 from dtnet_core.trust.strain import (
@@ -62,6 +63,15 @@ def test_an_estimate_finds_what_is_linear(tmp_path):
     found.save(tmp_path / FILE)
     assert load_estimate(tmp_path / FILE).of(invariants) == pytest.approx(found.of(invariants), abs=1e-5)
     assert np.abs(found.of(np.full((1, 4), 1e6))).max() < 1  # what no training crystal is like does not run away
+
+
+def test_the_estimate_is_tested_on_formulas_that_it_has_not_seen():
+    """Strains without rhyme, in as many dimensions as crystals: fits to all of them learn them by heart, those to others know nothing."""
+    g = np.random.default_rng(0)
+    invariants, strains, formulas = g.normal(size=(200, 400)), np.repeat(g.normal(size=40), 5), np.repeat(np.arange(40).astype(str), 5)
+    invariants += 3 * np.repeat(g.normal(size=(40, 400)), 5, axis=0)
+    heart, held = fit_estimate(invariants, strains).of(invariants), out_of_fold(invariants, strains, formulas)
+    assert np.corrcoef(heart, strains)[0, 1] > 0.95 and abs(np.corrcoef(held, strains)[0, 1]) < 0.5
 
 
 def test_energies_are_asked_of_suspects_only(monkeypatch):
