@@ -172,11 +172,12 @@ def load_reach(path: str | Path) -> Reach:
         arrays = {k: file.get_tensor(k).astype(float) for k in ("center", "scale", "components", "points")}
         about = json.loads(file.metadata()["reach"])
     about.pop("features")
-    beside = {"guess": (GUESS, load_guess), "strain": (STRAIN, load_estimate)}
-    more = {key: load(file) for key, (name, load) in beside.items() if (file := Path(path).with_name(name)).is_file()}
-    if "strain" in more and len(more["strain"].weights) != len(arrays["center"]):
-        raise ValueError(f"{Path(path).with_name(STRAIN)}: made for {len(more['strain'].weights)} features, {path} has {len(arrays['center'])}")
-    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"])} | more))
+    beside, size = {name: Path(path).with_name(name) for name in (GUESS, STRAIN)}, len(arrays["center"])
+    guess = load_guess(beside[GUESS]) if beside[GUESS].is_file() else None
+    strain = load_estimate(beside[STRAIN]) if beside[STRAIN].is_file() else None
+    if strain is not None and len(strain.weights) != size:
+        raise ValueError(f"{beside[STRAIN]}: made for {len(strain.weights)} features, {path} has {size}")
+    return Reach(**arrays, **(about | {"ids": tuple(about["ids"]), "formulas": tuple(about["formulas"]), "guess": guess, "strain": strain}))
 
 
 def fit_reach(invariants: np.ndarray, ids: Sequence[str], formulas: Sequence[str]) -> Reach:

@@ -101,11 +101,11 @@ def strain_of(structure: Structure, encoder: OpenEncoder | None = None) -> float
         here += way
         if abs(here) * STRIDE >= FARTHEST:
             return -way * np.inf
-    here *= STRIDE
-    below, middle, above = (_energy(potential, scaled(structure, here + x)) for x in (-STEP, 0.0, STEP))
+    near = STRIDE * here
+    below, middle, above = (_energy(potential, scaled(structure, near + x)) for x in (-STEP, 0.0, STEP))
     curvature = (above + below - 2 * middle) / STEP**2
-    rest = here - (above - below) / (2 * STEP) / curvature if curvature > 0 else here
-    return 1 / (1 + np.clip(rest, here - STRIDE, here + STRIDE)) - 1
+    rest = near - (above - below) / (2 * STEP) / curvature if curvature > 0 else near
+    return 1 / (1 + float(np.clip(rest, near - STRIDE, near + STRIDE))) - 1
 
 
 def _energy(potential: OpenEncoder, structure: Structure) -> float:

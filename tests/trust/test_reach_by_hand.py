@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from dtnet_core.trust.reach import NEIGHBOURS, fit_reach, invariants_of
+from dtnet_core.trust.reach import NEIGHBOURS, fit_reach, invariants_of, load_reach
 from dtnet_core.trust.standing import COLUMNS, stand
+from dtnet_core.trust.strain import FILE, Estimate
 from tests.blindness import MadeUp, small_records
 
 
@@ -93,3 +94,13 @@ def test_a_row_of_a_table(place):
     assert tuple(row) == COLUMNS and row["in_domain"] is True and row["distance"] == pytest.approx(known.distance[0]) and row["nearest"].startswith(f"{records[0].id} {records[0].formula}, ")
     assert row["warnings"] == "a" and known.row(1)["warnings"].startswith("b; outside of the domain") and known.row(1)["in_domain"] is False
     assert bare.row(0) == {"in_domain": True, "distance": None, "nearest": "", "warnings": "a"}
+
+
+def test_an_estimate_of_strain_travels_with_the_space_and_fits_it(place, tmp_path):
+    reach, *_ = place
+    fits, other = (Estimate(np.zeros(n), np.ones(n), np.full(n, 0.5), 0.25) for n in (len(reach.center), 3))
+    replace(reach, strain=fits).save(tmp_path / "known.safetensors")
+    assert load_reach(tmp_path / "known.safetensors").strain.intercept == 0.25
+    other.save(tmp_path / FILE)
+    with pytest.raises(ValueError, match=f"{FILE}: made for 3 features"):
+        load_reach(tmp_path / "known.safetensors")
