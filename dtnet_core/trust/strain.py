@@ -31,8 +31,8 @@ SUSPECT = 0.0125
 """Estimated strain from which on energies are asked."""
 LIMIT = 0.03
 """Strain from which on a crystal is not in the domain. Relaxed crystals have less than 0.01, measured lattices 0 to -0.03, most for heavy atoms and molecules: PBE makes crystals too large."""
-STEP, STRIDE, FARTHEST = 0.01, 0.02, 0.2
-"""Scalings of the cell: of the last parabola, of the way downhill, and where that ends."""
+STRIDE, FARTHEST = 0.02, 0.2
+"""Scalings of the cell on the way downhill, and where that ends."""
 RIDGE = 300.0
 
 
@@ -87,13 +87,14 @@ def scaled(structure: Structure, strain: float) -> Structure:
 def strain_of(structure: Structure, encoder: OpenEncoder | None = None) -> float:
     """By what share the lattice constants are longer (shorter: negative) than where the potential's energy is least, when the cell is scaled and the atoms keep their places in it.
 
-    Downhill from the cell as it is, in strides, and at the end the lowest point of a parabola. Infinite where that is farther than `FARTHEST`.
+    Downhill from the cell as it is, in strides, and at the end the lowest point of the parabola through three of them. Infinite where that is farther than `FARTHEST`.
     """
     potential = encoder or cast(OpenEncoder, load_encoder(POTENTIAL))
 
     @cache
     def energy(stride: int) -> float:
-        return _energy(potential, scaled(structure, STRIDE * stride))
+        with torch.no_grad():
+            return float(potential.node_energies(build_graph(scaled(structure, STRIDE * stride), potential.cutoff)).double().sum())
 
     way = 1 if energy(1) < energy(0) else -1
     here = 0
@@ -101,16 +102,9 @@ def strain_of(structure: Structure, encoder: OpenEncoder | None = None) -> float
         here += way
         if abs(here) * STRIDE >= FARTHEST:
             return -way * np.inf
-    near = STRIDE * here
-    below, middle, above = (_energy(potential, scaled(structure, near + x)) for x in (-STEP, 0.0, STEP))
-    curvature = (above + below - 2 * middle) / STEP**2
-    rest = near - (above - below) / (2 * STEP) / curvature if curvature > 0 else near
-    return 1 / (1 + float(np.clip(rest, near - STRIDE, near + STRIDE))) - 1
-
-
-def _energy(potential: OpenEncoder, structure: Structure) -> float:
-    with torch.no_grad():
-        return float(potential.node_energies(build_graph(structure, potential.cutoff)).double().sum())
+    below, middle, above = (energy(here + x) for x in (-1, 0, 1))
+    lowest = here - (above - below) / max(2 * (above + below - 2 * middle), 1e-12)  # none of both is below the middle
+    return 1 / (1 + STRIDE * lowest) - 1
 
 
 def strains_of(estimate: Estimate | None, structures: Sequence[Structure], invariants: np.ndarray) -> np.ndarray:
