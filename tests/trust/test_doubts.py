@@ -94,6 +94,6 @@ def test_doubts_that_ship():
         assert any("extreme" in words for words in found.warnings[1]) == found.extreme[1]
         mended = load_ensemble(target, "default-physics").predict(CRYSTALS["cubic"](), progress=False)
         assert np.allclose(mended.chance, shipped.of(target, mended.tensors, mended.wide, mended=target != "electronic").chance)
-        assert (mended.chance[0] == pytest.approx(found.chance[0])) == (target == "electronic")  # which no mode changes
+        assert (mended.chance[0] == pytest.approx(found.chance[0], rel=1e-3)) == (target == "electronic")  # which no mode changes; stored features are rounded
         one = found.of(1)
         assert (one.chance[0], one.extreme[0]) == (found.chance[1], found.extreme[1])
