@@ -55,6 +55,8 @@ TESTS = {
     "physics.force_constants": [MODES], "physics.modes": [MODES, IONIC], "physics.store": [MODES], "physics.companion": [IONIC], "physics.ionic": [IONIC],
     "physics.charges": [f"{CHARGES[:-3]}_by_hand.py", CHARGES, "-k", "not command"], "physics.born": [CHARGES], "physics.born_file": [CHARGES, "-k", "phonopy"],
     "trust.judge": [JUDGE, "-k", "not slab"], "trust.principal": [PRINCIPAL, "-k", "not shipped"], "trust.reach": [f"{REACH[:-3]}_by_hand.py", REACH],
+    "trust.doubts": ["tests/trust/test_doubts.py", "-k", "not ship"], "trust.strain": ["tests/trust/test_strain.py", "-k", "not ships and not stored"], "domain.scores": ["tests/domain/test_domain.py", "-k", "hand or chances or judged or widen"],
+    "training.physics_intervals": ["tests/training/test_physics_by_hand.py"], "trust.verdict": [f"{REACH[:-3]}_by_hand.py", PRINCIPAL, "-k", "not shipped"],
     "trust.standing": [f"{REACH[:-3]}_by_hand.py", JUDGE], "training.principal": [PRINCIPAL, "-k", "not shipped"],
     "training.physics": ["tests/training/test_physics_by_hand.py"], "training.born": [CHARGES, "-k", "not command"],
 }  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ..crystals.record import TARGETS
-from ..ensemble import COVERAGES
 from ..members import raw_spread, with_total
 from ..metrics import SMALLEST_CONSTANT, mae_ten, scalar_constant
 from ..physics.ionic import Modes
@@ -18,6 +17,7 @@ from ..training.joint import Task
 from ..trust.doubts import OFF, fit_tail
 from ..trust.guess import FLOORS, fit_guess
 from ..trust.reach import Reach, fit_reach, growth
+from ..trust.verdict import COVERAGES
 
 AT_BOUND = 0.02
 """An answer whose lowest eigenvalue is nearer to its floor counts as at the bound."""
@@ -48,7 +48,7 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
     dict
         "distance", "val_distance": of the test and the validation crystals, over the median of the latter. By target, arrays over the test crystals: "error" (MAE_ten), "off" (constant wrong by
         more than `trust.doubts.OFF`), "ratio" (error of the constant over the spread), "spread" (`raw_spread` of the unbounded members, or of the bounded ones, whichever is larger), "tensors" [b, 3, 3] and
-        "constant" (predicted), "bias" (predicted over true constant), "at_bound"; "val", the same over the validation crystals; "factors" of `calibrate` on these; "tail" of the training crystals.
+        "constant" (predicted), "bias" (predicted over true constant), "at_bound"; "factors" of `calibrate` on the validation crystals; "val", the same over these; "tail" of the training crystals.
     """
     place = {part: reach.locate(invariants[found[part]]) for part in ("val", "test")}
     reach = replace(reach, typical=float(np.median(place["val"].distance)))
@@ -66,11 +66,11 @@ def judge_fold(found: Mapping[str, np.ndarray], truth: np.ndarray, reach: Reach,
         factors = calibrate(opinions["val"][:, :, k], truth[found["val"], k], apart=apart["val"][:, k], modes=told["val"])
         floor = (*FLOORS, sum(FLOORS))[k]
         of = {part: _judged(said[part][:, :, k], opinions[part][:, :, k], truth[found[part], k], apart[part][:, k], factors, told[part], floor) for part in ("val", "test")}
-        result[target] = of["test"] | {"val": of["val"], "factors": factors, "tail": fit_tail(learned[:, k])}
+        result[target] = of["test"] | {"val": of["val"], "tail": fit_tail(learned[:, k])}
     return result
 
 
-def _judged(said: np.ndarray, raw: np.ndarray, true: np.ndarray, apart: np.ndarray, factors: Mapping, modes: Modes | None, floor: float) -> dict[str, np.ndarray]:
+def _judged(said: np.ndarray, raw: np.ndarray, true: np.ndarray, apart: np.ndarray, factors: Mapping, modes: Modes | None, floor: float) -> dict:
     """Of answers [M, b, 3, 3] for one target, and what was said before they were bounded: the arrays of `judge_fold`."""
     mean = said.mean(0)
     constant = scalar_constant(true)
@@ -79,7 +79,7 @@ def _judged(said: np.ndarray, raw: np.ndarray, true: np.ndarray, apart: np.ndarr
     if modes is not None:
         spread = spread * modes.wider(factors["doubt"])
     predicted = np.maximum(scalar_constant(mean), SMALLEST_CONSTANT)
-    return {"error": np.array([mae_ten(t[None], p[None]) for t, p in zip(true, mean, strict=True)]), "off": wrong > OFF * constant, "ratio": wrong / spread, "spread": spread, "tensors": mean,
+    return {"error": np.array([mae_ten(t[None], p[None]) for t, p in zip(true, mean, strict=True)]), "off": wrong > OFF * constant, "ratio": wrong / spread, "spread": spread, "tensors": mean, "factors": factors,
             "constant": predicted, "bias": predicted / np.maximum(constant, SMALLEST_CONSTANT), "at_bound": np.linalg.eigvalsh(mean)[:, 0] < floor + AT_BOUND}  # fmt: skip
 
 

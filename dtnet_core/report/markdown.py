@@ -16,6 +16,11 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def percent(share: float | None, digits: int = 0) -> str:
+    """0.123 as "12 %"; "-" for None."""
+    return "-" if share is None else f"{round(100 * share, digits):g} %"
+
+
 def update_block(path: str | os.PathLike, mark: str, text: str) -> None:
     """Rewrite what stands between ``<!-- mark -->`` and ``<!-- end of mark -->`` in a Markdown file, atomically.
 

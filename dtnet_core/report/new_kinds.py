@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from .markdown import markdown_table
+from .markdown import markdown_table, percent
 
 BEFORE, TOLD, BEST = "labels of before", "labels that ship, of the kind too", "best, labels that ship, of the kind too"
 MODES = f"{BEST}, with modes"
@@ -25,7 +25,6 @@ def domain_table(record: Mapping, target: str = "electronic") -> str:
 
 def doubt_table(record: Mapping, target: str = "electronic") -> str:
     """`data/results/domain.json` for a target: what intervals hold, what is marked, and whether doubt finds the errors, for the answers that ship."""
-    percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731
     rows = []
     for kind, scores in record["variants"][0]["kinds"].items():
         alone = scores[target]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from ..base.results import JOINT
-from .markdown import markdown_table
+from .markdown import markdown_table, percent
 from .tables import spell_seeds
 
 
@@ -80,12 +80,14 @@ def _constant(row: Mapping, target: str) -> str:
 
 def strain_text(record: Mapping) -> str:
     """What `data/results/strain.json` says, in a paragraph."""
-    percent = lambda x: f"{round(100 * x, 1):g} %"  # noqa: E731
     far, energies = [record["estimate"][s] for s in ("-0.06", "0.06")], record["energies"]
     low, high = energies["0"]["quantiles_1_99"]
-    return (f"The estimate was fitted to {record['n_crystals']:,} training crystals whose cells were scaled; on formulas that it had not seen (five folds) it suspects {percent(far[0]['suspected'])} of those that are 6 % too short and "
-            f"{percent(far[1]['suspected'])} of those that are 6 % too long, beyond {percent(record['suspect'])} of strain, and {percent(record['estimate']['0']['suspected'])} of those at rest, whose energies are asked in vain. By these, {energies['0']['n']} validation crystals as they are "
-            f"have strains of {100 * low:+.1f} to {100 * high:+.1f} % (1 to 99 % of them), and {percent(energies['-0.05']['strained'])} and {percent(energies['0.05']['strained'])} of the same, scaled by -5 and +5 %, are beyond the limit of {percent(record['limit'])}.")  # fmt: skip
+    measured = record["measured"]
+    least, most = max(measured, key=measured.__getitem__), min(measured, key=measured.__getitem__)
+    return (f"The estimate was fitted to {record['n_crystals']:,} training crystals whose cells were scaled; on formulas that it had not seen (five folds) it suspects {percent(far[0]['suspected'], 1)} of those that are 6 % too short and "
+            f"{percent(far[1]['suspected'], 1)} of those that are 6 % too long, beyond {percent(record['suspect'], 1)} of strain, and {percent(record['estimate']['0']['suspected'], 1)} of those at rest, whose energies are asked in vain. By these, {energies['0']['n']} validation crystals as they are "
+            f"have strains of {100 * low:+.1f} to {100 * high:+.1f} % (1 to 99 % of them), and {percent(energies['-0.05']['strained'], 1)} and {percent(energies['0.05']['strained'], 1)} of the same, scaled by -5 and +5 %, are beyond the limit of {percent(record['limit'], 1)}. "
+            f"Measured lattices of {len(measured)} cubic crystals are shorter than at rest by {percent(-measured[least], 1)} ({least}) to {percent(-measured[most], 1)} ({most}).")  # fmt: skip
 
 
 def doubts_sentence(told: Mapping[str, Mapping[str, Mapping]], n: int, variants: Sequence[str] = ("default", "physics")) -> str:
@@ -97,7 +99,6 @@ def doubts_sentence(told: Mapping[str, Mapping[str, Mapping]], n: int, variants:
 
 def doubts_table(told: Mapping[str, Mapping[str, Mapping]]) -> str:
     """What `trust.doubts.Doubted.scores` says of test crystals, by variant and target."""
-    percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731
     return markdown_table(pd.DataFrame([
         {"variant": variant, "target": target, "chance told, mean": percent(one["chance"]), "off by more than 25 %": percent(one["off"]), "AUROC": "-" if one["auroc"] is None else f"{one['auroc']:.2f}",
          "extreme": percent(one["extreme"]), "off, of the extreme": percent(one["extreme_off"])}
@@ -107,7 +108,6 @@ def doubts_table(told: Mapping[str, Mapping[str, Mapping]]) -> str:
 
 def principal_table(record: Mapping) -> str:
     """`data/results/principal.json`: how well intervals of eigenvalues and angles of axes hold for test crystals."""
-    percent = lambda x: "-" if x is None else f"{100 * x:.0f} %"  # noqa: E731
     return markdown_table(pd.DataFrame([
         {"variant": name, "target": target, "median half width (68 %)": percent(s["half_width_68"]), "68 % intervals hold": percent(s["covered_68"]), "90 % intervals hold": percent(s["covered_90"]),
          "axes that symmetry fixes": s["fixed"], "within 1°": percent(s["fixed_within_1"]), "other axes told apart": s["free"], "median angle told": f"{s['free_angle']:.0f}°",

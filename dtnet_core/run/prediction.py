@@ -15,8 +15,9 @@ from ..base.files import write_atomic
 from ..base.reading import ReadError, without_place
 from ..crystals.readers import SINGLE, ending_of, read_file
 from ..crystals.sources import entries, to_structure
-from ..ensemble import COVERAGES, Ensemble
+from ..ensemble import Ensemble
 from ..members import known_elements
+from ..trust.verdict import COVERAGES
 
 ENDINGS = (".parquet", ".csv", ".json")
 """Of the files that `write_rows` writes."""

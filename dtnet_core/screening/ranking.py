@@ -19,11 +19,12 @@ from ..base.results import IDENTITY, plain, provenance
 from ..crystals.record import TARGETS, Record
 from ..data.labels import WITH_TOTAL, load_auxiliary
 from ..data.loading import data_sha256, load_records
-from ..ensemble import COVERAGES, Ensemble, load_ensemble
+from ..ensemble import Ensemble, load_ensemble
 from ..members import encoders_of
 from ..metrics import scalar_constant
 from ..potentials.registry import spell_features
 from ..trust.standing import COLUMNS
+from ..trust.verdict import COVERAGES
 from .labelled import with_gaps
 from .parts import COMPONENTS, INTERVALS, read_parts
 from .published import PUBLISHED_FILES, against_published, published_dir, published_records, two_calculations

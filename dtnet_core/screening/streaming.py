@@ -24,7 +24,7 @@ from ..crystals.plausible import doubtful
 from ..crystals.record import TARGETS
 from ..crystals.sources import entries, to_structure
 from ..encoder import encode
-from ..ensemble import judge, load_ensemble
+from ..ensemble import load_ensemble
 from ..features import split_crystals
 from ..members import encoders_of, known_elements, member_tensors
 from ..metrics import anisotropy_ratio, scalar_constant
@@ -35,6 +35,7 @@ from ..trust.doubts import Doubts
 from ..trust.judge import unphysical
 from ..trust.reach import FEATURES as REACH_FEATURES
 from ..trust.reach import Reach, invariants_of
+from ..trust.verdict import judge
 from .parts import COMPONENTS, EXTREME, INTERVALS, Parts
 
 ATOMS_PER_BATCH = 1_000

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..ensemble import COVERAGES
 from ..members import raw_spread
 from ..metrics import scalar_constant
 from ..physics.ionic import Modes
+from ..trust.verdict import COVERAGES
 
 _T = TypeVar("_T")
 

@@ -10,19 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ..base.files import read_json
 from ..base.paths import RESULTS, WEIGHTS
-from ..base.results import IDENTITY, JOINT, append_result, finished_runs, plain, provenance, write_json
+from ..base.results import IDENTITY, JOINT, append_result, finished_runs, plain, provenance
 from ..checkpoint import load_network
 from ..crystals.record import TARGETS, Record
 from ..crystals.structures import crystal_systems
 from ..data.loading import load_clean
-from ..ensemble import COVERAGES, KNOWN
-from ..members import raw_spread
 from ..metrics import mae_ten, scalar_constant
 from ..physics.born import FEATURES as CHARGE_FEATURES
 from ..physics.companion import Companion, fit_companion
@@ -31,14 +27,9 @@ from ..physics.ionic import COMPANION, MIXES, POTENTIALS, SOFT_AT, SOFT_SHARE, M
 from ..physics.modes import DAMPINGS
 from ..physics.store import stored_force_constants
 from ..potentials.registry import load_encoder, spell_features
-from ..potentials.store import compute_features
-from ..trust.doubts import FILE, load_doubts
-from ..trust.reach import FEATURES as REACH_FEATURES
-from ..trust.reach import Reach, invariants_of, load_reach
 from .born import charges_out_of_fold
-from .calibration import calibrate, narrowed
 from .joint import Task, fit_member, load_task, predict_members
-from .principal import fit as fit_principal
+from .physics_intervals import Said, calibrate_mended
 from .recipes import RECIPE_OF, RECIPES, Recipe
 from .scores import test_scores
 from .sets import pooled_invariants
@@ -76,35 +67,6 @@ class Known:
     def mended(self, companion: Companion, bounded: np.ndarray, unbounded: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`mend_all` of what networks say [M, b, 3, 3, 3] of the crystals at these positions."""
         return mend_all(companion, bounded, unbounded, self.pooled[rows], self.modes.of(rows), self.mix)
-
-
-class Said(NamedTuple):
-    """What is said of b crystals: tensors of the networks, and mended [M, b, 3, 3, 3], `apart` [b] of `physics.ionic.mend`, the true tensors [b, 3, 3, 3], and the modes."""
-
-    plainly: np.ndarray
-    mended: np.ndarray
-    apart: np.ndarray
-    truth: np.ndarray
-    modes: Modes
-
-    def of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mended and true tensors [M, b, 3, 3], [b, 3, 3] of a target."""
-        return self.mended[:, :, k], self.truth[:, k]
-
-    def spread(self, k: int, factors: Mapping) -> np.ndarray:
-        """[b]: what the ratios are over."""
-        return raw_spread(self.mended[:, :, k], factors["base"], self.apart) * self.modes.wider(factors["doubt"])
-
-    def ratios(self, k: int, factors: Mapping) -> np.ndarray:
-        """Errors of the constants [b] in units of `spread`, for what `calibration.calibrate` found."""
-        return np.abs(scalar_constant(self.mended.mean(0)[:, k]) - scalar_constant(self.truth[:, k])) / self.spread(k, factors)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Said]) -> Said:
-        """Crystals of several, one after the other."""
-        plainly, mended = (np.concatenate(x, 1) for x in ([p.plainly for p in parts], [p.mended for p in parts]))
-        apart, truth, numbers, sums = (np.concatenate(x) for x in zip(*((p.apart, p.truth, p.modes.numbers, p.modes.sums) for p in parts), strict=True))
-        return cls(plainly, mended, apart, truth, Modes(numbers, sums))
 
 
 def networks_in(name: str) -> str:
@@ -202,7 +164,7 @@ def run_physics(seeds: Sequence[int], kind: str = "record", results: str | Path 
         if ship and seed == SHIPPED_SEED:
             companion.save(Path(weights or WEIGHTS) / MENDED[variant] / COMPANION)
     if ship:
-        _calibrate(variant, parts, todo, task, results, Path(weights or WEIGHTS), cache_dir)
+        calibrate_mended(variant, MENDED[variant], parts, todo, task, results, Path(weights or WEIGHTS), cache_dir)
     return found
 
 
@@ -215,45 +177,6 @@ def _scores(k: int, split: Mapping[str, np.ndarray], said: Said, systems: Sequen
     both = {name: {"n": int(mask.sum()), "without": mae_ten(true[mask], before[mask]), "mae_ten": mae_ten(true[mask], after[mask])}
             for name, mask in (("with_modes", said.modes.known), ("soft", said.modes.soft), ("without_near_twins", ~twin)) if mask.any()}  # fmt: skip
     return {**test_scores(dict(split), true, after, systems), "without": test_scores(dict(split), true, before, systems), "kinds": both}
-
-
-def _calibrate(variant: str, parts: Sequence[Mapping], seeds: Sequence[int], task: Task, results: str | Path | None, folder: Path, cache_dir: str | Path | None) -> None:
-    """Intervals for mended tensors: factors from the validation crystals of all seeds, narrowed for their growth as those of other variants."""
-    growths, targets = read_json(folder / variant / "calibration.json")["targets"], {}
-    split, reach, doubts = task.split(SHIPPED_SEED), load_reach(folder / KNOWN), load_doubts(folder / FILE)
-    away = {part: _distances(task, split[part], reach, cache_dir) for part in ("val", "test")}
-    mine, covered = parts[list(seeds).index(SHIPPED_SEED)], {}
-    every = {part: Said.joined([p[part] for p in parts]) for part in ("val", "test")}
-    for k, target in ((1, "ionic"), (2, "total")):
-        flat, growth = calibrate(*every["val"].of(k), COVERAGES, every["val"].apart, every["val"].modes), growths[target]["growth"]
-        found = {"base": flat["base"], "doubt": flat["doubt"], "flat": {str(c): flat[str(c)] for c in COVERAGES}, "growth": growth}
-        ratios = {part: said.ratios(k, flat) for part, said in mine.items()}
-        wider = {part: reach.wider(away[part], growth) for part in ratios}
-        held = {c: every["test"].ratios(k, flat) <= flat[c] for c in map(str, COVERAGES)}
-        covered[target] = {"n_val": len(every["val"].truth), "all_test_flat": {c: inside.mean() for c, inside in held.items()}, "by_modes": _by_modes(every["test"].modes, held), "test": {}}
-        for c in held:
-            found[c] = found["flat"][c] * narrowed(ratios["val"], ratios["val"] / wider["val"], float(c))
-            covered[target]["test"][c] = float((ratios["test"] <= found[c] * wider["test"]).mean())
-        mean, true = (x.mean(0) if x.ndim == 4 else x for x in mine["test"].of(k))
-        wide = found[str(COVERAGES[-1])] * wider["test"] * mine["test"].spread(k, flat)
-        covered[target]["doubted"] = doubts.of(target, mean, wide, True).scores(mean, scalar_constant(true))
-        members, truth = mine["val"].of(k)
-        found["principal"] = fit_principal(members, members, truth, wider["val"] * mine["val"].modes.wider(flat["doubt"]))
-        targets[target] = found
-    write_json(folder / MENDED[variant] / "calibration.json", {"networks": variant, "targets": targets})
-    if results is not None:
-        record = {"seeds": list(seeds), "n_test": len(split["test"]), "covered": covered, "data_sha256": task.checksum, "command": f"dtnet train physics --ship --recipe {RECIPE_OF[variant]} --seeds {' '.join(map(str, seeds))}", **provenance()}
-        write_json(Path(results).with_name(f"{MENDED[variant]}_intervals.json"), plain(record))
-
-
-def _by_modes(modes: Modes, held: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """Shares of true constants within their intervals, apart for crystals whose modes are soft, or not, or not known."""
-    return {name: {"n": int(mask.sum())} | {c: inside[mask].mean() for c, inside in held.items()}
-            for name, mask in (("hard", modes.known & ~modes.soft), ("soft", modes.soft), ("without_modes", ~modes.known)) if mask.any()}  # fmt: skip
-
-
-def _distances(task: Task, rows: np.ndarray, reach: Reach, cache_dir: str | Path | None) -> np.ndarray:
-    return reach.nearest(reach.place(invariants_of(compute_features(REACH_FEATURES, [task.records[i].structure for i in rows], False, cache_dir, False))))[0]
 
 
 def run_modes(largest: int = 14, most: int = 0, potential: str = potential_of(NETWORKS), cache_dir: str | Path | None = None, data_dir: str | Path | None = None, progress: bool = True) -> int:

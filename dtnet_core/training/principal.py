@@ -13,7 +13,7 @@ from ..base.paths import RESULTS, WEIGHTS
 from ..base.results import plain, provenance, write_json
 from ..crystals.record import TARGETS, Record
 from ..data.loading import data_sha256, load_records, resolve_data_dir
-from ..ensemble import COVERAGES, Ensemble, at_hand, load_ensemble
+from ..ensemble import Ensemble, at_hand, load_ensemble
 from ..members import encoders_of
 from ..potentials.store import compute_features
 from ..trust.principal import (
@@ -30,6 +30,7 @@ from ..trust.principal import (
     spread,
     symmetry,
 )
+from ..trust.verdict import COVERAGES
 from .calibration import best_base, conformal
 from .ship import SHIPPED_SEED
 

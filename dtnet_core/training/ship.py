@@ -16,7 +16,7 @@ from ..base.paths import WEIGHTS
 from ..base.results import load_results, provenance, write_json
 from ..checkpoint import save_network
 from ..crystals.record import TARGETS
-from ..ensemble import COVERAGES
+from ..trust.verdict import COVERAGES
 from .calibration import calibrate, spread_ratios
 from .joint import fit_member, load_task, predict_members
 from .recipes import RECIPE_OF, RECIPES

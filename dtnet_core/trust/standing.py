@@ -40,10 +40,10 @@ class Standing:
         return {"in_domain": bool(self.in_domain[i]), "distance": None if np.isnan(away) else away,
                 "nearest": ", ".join(f"{name} {formula}" for name, formula in self.nearest[i]), "warnings": "; ".join(self.warnings[i])}  # fmt: skip
 
-    def also(self, doubtful: np.ndarray, words: Sequence[tuple[str, ...]]) -> Standing:
-        """The same with further doubts: what is `doubtful` [B] is not in the domain, and `words` are added to the warnings of each."""
+    def also(self, words: Sequence[tuple[str, ...]], doubtful: np.ndarray | bool = False) -> Standing:
+        """The same with further doubts: `words` are added to the warnings of each, and what is `doubtful` [B] is not in the domain."""
         told = tuple((*mine, *more) for mine, more in zip(self.warnings, words, strict=True))
-        return Standing(self.in_domain & ~doubtful, self.distance, self.nearest, told)
+        return Standing(self.in_domain & ~np.asarray(doubtful), self.distance, self.nearest, told)
 
 
 COLUMNS = ("in_domain", "distance", "nearest", "warnings")

@@ -27,15 +27,8 @@ from dtnet_core.domain.benchmark import (
 )
 from dtnet_core.domain.intervals import POWERS, covered, reach_of, smallest_power
 from dtnet_core.domain.kinds import bonding, element_pairs, tails
-from dtnet_core.domain.record import (
-    KEPT,
-    doubts_of,
-    fit_chances,
-    kind_scores,
-    pooled_auroc,
-    powers_of,
-    sparsification,
-)
+from dtnet_core.domain.scores import KEPT, fit_chances, kind_scores, pooled_auroc, powers_of, sparsification
+from dtnet_core.domain.shipping import doubts_of
 from dtnet_core.report.new_kinds import GROUPS, gains_text
 from dtnet_core.trust.doubts import Chance, Tail, fit_tail
 from dtnet_core.trust.guess import RAMPS
@@ -186,11 +179,11 @@ def test_chances_are_fitted_to_validation_crystals_and_to_none_that_the_fold_tes
     g = np.random.default_rng(0)
     spread, n = g.uniform(0.1, 1.0, 200), 200
     constant = g.uniform(2, 9, n)
-    val = {"constant": constant, "spread": spread * constant, "off": g.random(n) < spread}
-    one = {"val_distance": np.ones(n)} | {t: {"val": val, "factors": {"0.9": 2.0}} for t in FLAT}
+    val = {"constant": constant, "spread": spread * constant, "off": g.random(n) < spread, "factors": {"0.9": 2.0}}
+    one = {"val_distance": np.ones(n)} | {t: {"val": val} for t in FLAT}
     tested = np.arange(50)
     wrong = val | {"off": np.where(np.arange(n) < 50, spread < 0.5, val["off"])}
-    other = {"val_distance": np.ones(n)} | {t: {"val": wrong, "factors": {"0.9": 2.0}} for t in FLAT}
+    other = {"val_distance": np.ones(n)} | {t: {"val": wrong} for t in FLAT}
     clean, same = (fit_chances([j, j], [np.arange(n)] * 2, FLAT, tested) for j in (one, other))
     assert clean == same and fit_chances([other] * 2, [np.arange(n)] * 2, FLAT, tested[:0]) != same
     grown = fit_chances([one | {"val_distance": np.full(n, 2.0)}], [np.arange(n)], {t: 1.0 for t in FLAT}, tested)["total"]
@@ -269,7 +262,7 @@ def test_variants_that_are_not_asked_for_stay_and_nothing_ships_unless_wanted(mo
     monkeypatch.setattr(module, "truth_of", lambda task: None)
     monkeypatch.setattr(module, "folds", lambda *_: [])
     monkeypatch.setattr(module, "judge_variant", lambda name, *_: {"labels": name, "now": True, "growth_leaning": name})
-    monkeypatch.setattr(module, "_ship", lambda task, invariants, truth, variants, weights: shipped.append(variants[SHIPS]["growth_leaning"]) or "anew")
+    monkeypatch.setattr(module, "ship_reach", lambda task, invariants, truth, variants, weights: shipped.append(variants[SHIPS]["growth_leaning"]) or "anew")
     module.run_domain([BEST_TOLD], False, path)
     assert not shipped and asked[-1].members == ("nequix-oam-1-pft:0-4", "7net-0:0-5", "7net-l3i5:0-5")
     stored = read_json(path)

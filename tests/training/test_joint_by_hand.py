@@ -14,7 +14,6 @@ from dtnet_core.base.files import read_json
 from dtnet_core.base.results import load_results, plain
 from dtnet_core.checkpoint import load_network
 from dtnet_core.data.labels import WITH_TOTAL
-from dtnet_core.ensemble import COVERAGES
 from dtnet_core.metrics import mae_ten
 from dtnet_core.readout import DTNet, DTNetConfig
 from dtnet_core.training import joint, recipes, ship
@@ -22,6 +21,7 @@ from dtnet_core.training.calibration import calibrate, spread_ratios
 from dtnet_core.training.fit import TrainConfig
 from dtnet_core.training.joint import Task
 from dtnet_core.training.recipes import Recipe
+from dtnet_core.trust.verdict import COVERAGES
 from tests.blindness import CHANNELS, MadeUp, no_orbits, small_records
 
 ROOT = Path(__file__).resolve().parents[2]

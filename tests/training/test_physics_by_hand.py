@@ -11,15 +11,18 @@ import pytest
 from dtnet_core.base.files import read_json
 from dtnet_core.base.results import load_results, write_json
 from dtnet_core.crystals.structures import crystal_key
-from dtnet_core.ensemble import COVERAGES, KNOWN
+from dtnet_core.ensemble import KNOWN
 from dtnet_core.metrics import mae_ten, scalar_constant
 from dtnet_core.physics.companion import fit_companion, load_companion
 from dtnet_core.physics.ionic import MIXES, Modes, mend_all, modes_of
 from dtnet_core.training import joint, recipes
 from dtnet_core.training import physics as module
+from dtnet_core.training import physics_intervals as intervals
 from dtnet_core.training.calibration import calibrate, narrowed, spread_ratios
 from dtnet_core.training.principal import fit as fit_principal
-from dtnet_core.trust.reach import fit_reach, invariants_of
+from dtnet_core.trust.reach import FEATURES as REACH_FEATURES
+from dtnet_core.trust.reach import fit_reach, invariants_of, load_reach
+from dtnet_core.trust.verdict import COVERAGES
 from tests.blindness import MadeUp, no_orbits, small_records
 
 N = 110
@@ -57,14 +60,14 @@ class World:
         monkeypatch.setattr(joint, "load_clean", lambda *_: (self.records, "sum"))
         monkeypatch.setattr(joint, "load_auxiliary", lambda *_: extra)
         monkeypatch.setattr(joint, "near_twins", lambda *_: [(int(self.split()["test"][0]), int(self.split()["train"][0]))])
-        monkeypatch.setattr(module, "compute_features", self.features.features)
+        monkeypatch.setattr(intervals, "compute_features", self.features.features)
         monkeypatch.setattr(module, "load_encoder", lambda name: name)
         monkeypatch.setattr(module, "stored_force_constants", lambda encoder, structures, *_, compute: [self.springs(s) for s in structures] if encoder == self.encoder and not compute else None)
         monkeypatch.setattr(module, "charges_out_of_fold", lambda features, records, **_: [charges(r.structure) for r in records] if features == self.layers else None)
         monkeypatch.setattr(module, "fit_member", lambda recipe, task, split, seed, m, *_: self.fitted.append((seed, m)) or SimpleNamespace(model=m))
         monkeypatch.setattr(module, "load_network", lambda path: self.shipped.append(path) or (int(path.stem), {}))
         monkeypatch.setattr(module, "predict_members", self.told)
-        reach = fit_reach(invariants_of(self.features.features(module.REACH_FEATURES, [r.structure for r in self.records[:40]])), ["a"] * 40, ["MgO"] * 40)
+        reach = fit_reach(invariants_of(self.features.features(REACH_FEATURES, [r.structure for r in self.records[:40]])), ["a"] * 40, ["MgO"] * 40)
         replace(reach, typical=0.9).save(self.weights / KNOWN)
         write_json(self.weights / variant / "calibration.json", {"members": ["x"], "targets": {t: {"base": 0.5, "growth": growth} for t, growth in GROWTH.items()}})
         self.cache, self.results = tmp_path / "cache", tmp_path / "physics.json"
@@ -162,8 +165,8 @@ def test_intervals_by_hand(world):
     assert about["networks"] == world.variant and list(about["targets"]) == ["ionic", "total"]  # what it does not say is that of the networks
     every, split = [world.expected(seed) for seed in (1, 0)], world.split()
     assert close(load_companion(world.weights / world.mended / module.COMPANION), every[1][0]) and not close(load_companion(world.weights / world.mended / module.COMPANION), every[0][0])
-    reach = module.load_reach(world.weights / KNOWN)
-    away = {p: reach.nearest(reach.place(invariants_of(world.features.features(module.REACH_FEATURES, [world.records[i].structure for i in split[p]]))))[0] for p in ("val", "test")}
+    reach = load_reach(world.weights / KNOWN)
+    away = {p: reach.nearest(reach.place(invariants_of(world.features.features(REACH_FEATURES, [world.records[i].structure for i in split[p]]))))[0] for p in ("val", "test")}
     assert told["seeds"] == [1, 0] and told["n_test"] == len(split["test"])
     narrower = []
     for k, target in ((1, "ionic"), (2, "total")):

@@ -9,9 +9,10 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from dtnet_core.domain.known import known_crystals
-from dtnet_core.ensemble import COVERAGES, load_ensemble
+from dtnet_core.ensemble import load_ensemble
 from dtnet_core.potentials.store import compute_features
 from dtnet_core.trust.reach import FEATURES, NEIGHBOURS, Reach, fit_reach, invariants_of, load_reach
+from dtnet_core.trust.verdict import COVERAGES
 
 from ..conftest import CRYSTALS
 

@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from dtnet_core.base.files import read_json
 from dtnet_core.base.paths import RESULTS, WEIGHTS
-from dtnet_core.domain.strain import out_of_fold
+from dtnet_core.domain.strain import MEASURED, measured_crystals, out_of_fold
 from dtnet_core.ensemble import load_ensemble
 from dtnet_core.trust import strain as module
 from dtnet_core.trust.strain import (
@@ -99,9 +99,18 @@ def test_what_ships_tells_rock_salt_that_is_pressed_or_stretched(tmp_path):
     assert alone.in_domain[0] and alone.warnings[0] == ()
 
 
+def test_measured_crystals_are_what_they_are_called():
+    found = measured_crystals()
+    groups = {f: s.get_space_group_info()[1] for f, s in found.items()}
+    assert {groups[f] for f in ("C", "Si", "Ge")} == {227} and {groups[f] for f in ("ZnS", "GaAs", "InSb", "AlP")} == {216} and {groups[f] for f in ("CsCl", "CsI")} == {221} and list(groups.values()).count(225) == 8
+    for formula, crystal in found.items():
+        assert crystal.composition.reduced_formula == formula and crystal.volume * {227: 4, 216: 4, 221: 1, 225: 4}[groups[formula]] == pytest.approx(MEASURED[formula] ** 3)
+
+
 def test_stored_record():
     """The estimate was tested on formulas that it had not seen, and energies do not doubt relaxed crystals."""
     stored = read_json(RESULTS / "strain.json")
     assert (stored["suspect"], stored["limit"]) == (module.SUSPECT, LIMIT) and (WEIGHTS / FILE).is_file()
     assert stored["estimate"]["-0.06"]["suspected"] > 0.9 and stored["estimate"]["0.06"]["suspected"] > 0.9 and stored["estimate"]["0"]["suspected"] < 0.2
+    assert set(stored["measured"]) == set(MEASURED) and all(-LIMIT < strain < 0 for strain in stored["measured"].values())  # as the guide says
     assert stored["energies"]["0"]["strained"] <= 0.01 and stored["energies"]["-0.05"]["strained"] > 0.95 and stored["energies"]["0.05"]["strained"] > 0.95
