@@ -46,6 +46,7 @@ def test_extremes_by_hand():
     largest = np.linspace(1, 101, 101)
     tail = fit_tail(turned(np.stack([np.full(101, 2.0), largest + 1, largest + 1], 1)))
     assert TAIL == 0.05 and tail == pytest.approx((97.0, 48.5))
+    assert Tail(0.5, 3.0).reached(turned([[0.2, 0.3, 0.4], [0.2, 0.2, 0.8]]), np.zeros(2)).tolist() == [[False, False], [True, True]]  # ionic ones may be small
     tail = Tail(10.0, 3.0)
     asked = turned([[2, 4, 5], [8, 9, 9], [8, 9, 11], [3, 3, 8.9], [3, 3, 9.1], [0, 0, 0.1]], 1)
     assert tail.reached(asked, np.zeros(6)).tolist() == [[False, False], [False, False], [True, False], [False, False], [False, True], [False, False]]
@@ -79,6 +80,8 @@ def test_scores_by_hand():
     assert (found["off"], found["auroc"], found["extreme"], found["extreme_off"]) == (0.5, 1.0, 0.5, 0.5)
     assert found["chance"] == pytest.approx(np.mean([1 / 6, 2 / 7, 1 / 5, 1 / 3]))
     assert doubted.scores(turned([[5] * 3] * 4), np.full(4, 5.0))["auroc"] is None
+    some = Doubts(chances={"total": Chance(0.0, 1.0, 0.0)}).of("total", turned([[5] * 3] * 2), np.array([1.0, np.nan]))
+    assert some.scores(turned([[5] * 3] * 2), np.array([5.0, 10.0]))["auroc"] is None  # a chance that is not known orders nothing
 
 
 def test_doubts_that_ship():
