@@ -150,11 +150,13 @@ def test_scores_of_a_kind_by_hand():
     found = kind_scores(fold, alone, leaning, np.arange(4), powers, 2.5, WIDTH_ONLY)["kind"]
     assert (found["n"], found["distance"], found["marked"]) == (3, 2.0, pytest.approx(1 / 3))
     e = found["electronic"]
-    assert e["mae_ten"] == 2.0 and e["covered"] == pytest.approx({"0.68": 1 / 3, "0.9": 2 / 3}) and e["off_by_25"] == pytest.approx(2 / 3)
+    assert e["mae_ten"] == 2.0 and e["covered"] == e["covered_growing"] == pytest.approx({"0.68": 1 / 3, "0.9": 2 / 3}) and e["off_by_25"] == pytest.approx(2 / 3)
     assert e["leaning"]["covered"] == pytest.approx({"0.68": 2 / 3, "0.9": 2 / 3}) and (e["leaning"]["auroc"], e["leaning"]["auroc_width"], e["leaning"]["bias"]) == (1.0, 1.0, 1.0)
     assert (e["leaning"]["covered_or_marked"], e["leaning"]["missed_at_bound"]) == (1.0, pytest.approx(1 / 3))
     # half widths 0.4, 0.8 and 3.6 of constants of 2: odds 0.2, 0.4 and 1.8; the last two may be above 2.5
     assert e["leaning"]["chance"] == pytest.approx(np.mean([0.2 / 1.2, 0.4 / 1.4, 1.8 / 2.8])) and e["leaning"]["extreme"] == pytest.approx(2 / 3)
+    kept = [max(1, round(3 * share)) for share in KEPT]  # errors 1, 2 and 3, the doubts in the same order
+    assert e["leaning"]["sparsification"] == pytest.approx(np.mean([(n + 1) / 2 for n in kept]) / 2) and e["worst_percentile"] == pytest.approx(2.98)
     near = kind_scores(fold, alone, leaning, np.arange(4), powers, 3.5, WIDTH_ONLY)["kind"]["electronic"]["leaning"]
     assert (near["covered_or_marked"], near["covered_or_told"]) == (pytest.approx(2 / 3), 1.0)
 

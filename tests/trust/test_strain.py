@@ -57,7 +57,7 @@ def test_cells_are_scaled_in_all_lengths():
 def test_an_estimate_finds_what_is_linear(tmp_path):
     g = np.random.default_rng(0)
     invariants = g.normal(size=(5000, 4)) * [1, 5, 0.1, 0] + 3
-    strains = 0.02 * (invariants[:, 0] - 3) - 0.1 * (invariants[:, 2] - 3)
+    strains = 0.05 + 0.02 * (invariants[:, 0] - 3) - 0.1 * (invariants[:, 2] - 3)
     found = fit_estimate(invariants, strains)
     assert found.of(invariants) == pytest.approx(strains, abs=0.01)
     found.save(tmp_path / FILE)
