@@ -43,6 +43,11 @@ class _Group:
     def n_rows(self) -> int:
         return self.paths[-1].rows.stop
 
+    def of_rows(self, weights: Tensor) -> Tensor:
+        """[e, weights] -> [e, K, channels]: the weights of the path of each row."""
+        parts = [weights[:, None, p.weights].expand(-1, p.rows.stop - p.rows.start, -1) for p in self.paths]
+        return torch.cat(parts, 1)
+
 
 class Convolution:
     """Messages and their sums of one layer, for a crystal and, if wanted, its inversion at once.
@@ -107,8 +112,11 @@ class Convolution:
                     matrix * source if group.dim == 1 else torch.bmm(matrix, source)
                 )  # [e, K, P * channels]
                 by_image = messages.view(-1, group.n_rows, p, group.channels)
-                for path in group.paths:
-                    by_image[:, path.rows] *= weights[:, None, None, path.weights]
+                if by_image.requires_grad:  # on the way back, each change in place would copy the gradients of all paths
+                    messages = (by_image * group.of_rows(weights)[:, :, None]).flatten(2)
+                else:
+                    for path in group.paths:
+                        by_image[:, path.rows] *= weights[:, None, None, path.weights]
                 total.index_add_(0, centre[bonds], messages)
                 if kept is not None:
                     _channels_first(messages, group, kept[:, bonds])

@@ -42,6 +42,26 @@ def test_same_sums_and_messages_as_the_network(name, crystals, monkeypatch):
             assert nothing is None
 
 
+@pytest.mark.parametrize("layer", [1, 3])
+def test_same_gradients_as_the_network(layer, crystals, monkeypatch):
+    """Of a sum with random weights, by features, bonds and learned weights alike."""
+    monkeypatch.setattr(convolution, "BONDS_AT_ONCE", 37)
+    encoder = SevenNet("7net-0", torch.float64)
+    graph = next(batches_by_edges(crystals[:2], encoder.cutoff, 10_000))
+    embed, module = encoder._embed(graph), encoder._modules[f"{layer - 1}_convolution"]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, len(graph.numbers), module.convolution.irreps_in1.dim, generator=generator, dtype=torch.float64)
+    by = [x, embed["edge_embedding"], embed["edge_attr"], *module.requires_grad_().weight_nn.parameters()]
+    for tensor in by:
+        tensor.requires_grad_()
+    neighbour, centre = embed["edge_index"].flip(0)
+    ours, _ = encoder._convolutions[layer](x, embed["edge_embedding"], embed["edge_attr"], neighbour, centre)
+    expected = module(dict(embed, x=x[0]))["x"]
+    some = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    found, wanted = (torch.autograd.grad((some * sums).sum(), by) for sums in (ours[0], expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-11)
+
+
 def test_unknown_kinds_of_paths_are_refused():
     from e3nn import o3
 
