@@ -1,4 +1,4 @@
-"""The convolution of SevenNet's layers, computed faster than the network's own and shared by a crystal and its inversion.
+"""The convolution of SevenNet's and Nequix' layers, computed faster than the networks' own, and for SevenNet shared by a crystal and its inversion.
 
 A message along a bond is, for every path (l1, l2 -> l3) and channel u,
 m_u = w_u sum_ij C_ijk x_ui Y_j: neighbour's feature x, spherical harmonics Y of the bond, learned weight w of its
@@ -9,10 +9,11 @@ that messages stay in the processor's cache. The inverted crystal has the same w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .parts import o3
 
@@ -54,22 +55,23 @@ class Convolution:
 
     Parameters
     ----------
-    module : sevenn.nn.convolution.IrrepsConvolution
+    product : e3nn.o3.TensorProduct
+        Of neighbours' features and harmonics.
     dtype : torch.dtype
+    weight_nn : callable, optional
+        Embeddings of bonds [E, radial] to the weights of the product; without it the weights themselves are given.
+    denominator : float or Tensor
+        By which sums are divided.
 
     Raises
     ------
     NotImplementedError
-        For a convolution that is not built as this one expects.
+        For a product that is not built as this one expects.
     """
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype):
-        product = module.convolution
-        self.weight_nn, self.denominator, self.irreps_out = (
-            module.weight_nn,
-            module.denominator,
-            product.irreps_out,
-        )
+    def __init__(self, product: o3.TensorProduct, dtype: torch.dtype, weight_nn: Callable[[Tensor], Tensor] | None = None,
+                 denominator: float | Tensor = 1.0):  # fmt: skip
+        self.weight_nn, self.denominator, self.irreps_out = weight_nn, denominator, product.irreps_out
         self._groups = _groups(product, dtype)
 
     def __call__(
@@ -87,7 +89,7 @@ class Convolution:
         ----------
         x : Tensor, [P, N, irreps_in]
             P = 1: the crystal; P = 2: also its inversion.
-        embedding, harmonics : Tensor, [E, radial], [E, Y]
+        embedding, harmonics : Tensor, [E, radial or weights], [E, Y]
             Of the bonds of the crystal.
         neighbour, centre : Tensor, [E] int64
         keep : bool
@@ -104,7 +106,7 @@ class Convolution:
         kept = x.new_empty(p, len(centre), self.irreps_out.dim) if keep else None
         for start in range(0, len(centre), BONDS_AT_ONCE):
             bonds = slice(start, start + BONDS_AT_ONCE)
-            weights = self.weight_nn(embedding[bonds])  # [e, weights]
+            weights = embedding[bonds] if self.weight_nn is None else self.weight_nn(embedding[bonds])  # [e, weights]
             for group, feature, total in zip(self._groups, inputs, sums, strict=True):
                 matrix = (harmonics[bonds] @ group.matrix).view(-1, group.n_rows, group.dim)
                 source = feature[neighbour[bonds]]  # [e, dim, P * channels]

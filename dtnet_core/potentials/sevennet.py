@@ -96,9 +96,8 @@ class SevenNet:
         if dtype == torch.float64:
             for module in self._modules.values():
                 restore_double_constants(module)
-        self._convolutions = {
-            n: Convolution(self._modules[f"{n - 1}_convolution"], dtype) for n in self.layers if n > 0
-        }
+        own = {n: self._modules[f"{n - 1}_convolution"] for n in self.layers if n > 0}
+        self._convolutions = {n: Convolution(m.convolution, dtype, m.weight_nn, m.denominator) for n, m in own.items()}
         self._to_cartesian = rank2_basis(dtype)
 
     def channels(self, layer: int) -> tuple[int, int, int]:

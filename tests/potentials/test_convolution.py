@@ -5,6 +5,7 @@ import torch
 
 from dtnet_core.potentials import convolution
 from dtnet_core.potentials.graph import batches_by_edges
+from dtnet_core.potentials.parts import default_dtype
 from dtnet_core.potentials.sevennet import SevenNet, _odd_slots
 
 
@@ -62,12 +63,25 @@ def test_same_gradients_as_the_network(layer, crystals, monkeypatch):
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-11)
 
 
+def test_a_product_with_weights_that_are_given():
+    """Nequix' kind: parities, l = 3, paths sorted by what they give."""
+    from e3nn import o3
+
+    inputs, harmonics = o3.Irreps("4x0e + 3x1o + 2x2e + 2x3o"), o3.Irreps.spherical_harmonics(3)
+    paths = [(i, j, ir) for i, (_, a) in enumerate(inputs) for j, (_, b) in enumerate(harmonics) for ir in a * b if ir in inputs]
+    outputs, order, _ = o3.Irreps([(inputs[i].mul, ir) for i, _, ir in paths]).sort()
+    instructions = sorted((i, j, order[k], "uvu", True) for k, (i, j, _) in enumerate(paths))
+    with default_dtype(torch.float64):
+        product = o3.TensorProduct(inputs, harmonics, outputs, instructions[::-1], shared_weights=False, internal_weights=False)
+    random = lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)  # noqa: E731
+    x, y, w, ends = random(5, inputs.dim), random(300, harmonics.dim), random(300, product.weight_numel), torch.arange(600).view(2, 300) % 7 % 5
+    expected = torch.zeros(5, outputs.dim, dtype=torch.float64).index_add(0, ends[1], product(x[ends[0]], y, w))
+    for weights in (w, w.clone().requires_grad_()):
+        torch.testing.assert_close(convolution.Convolution(product, torch.float64)(x[None], weights, y, ends[0], ends[1])[0][0], expected, rtol=1e-11, atol=1e-11)
+
+
 def test_unknown_kinds_of_paths_are_refused():
     from e3nn import o3
 
-    class Module:
-        convolution = o3.FullyConnectedTensorProduct("2x0e", "1x0e", "2x0e")
-        weight_nn = denominator = None
-
     with pytest.raises(NotImplementedError, match="not of the kind"):
-        convolution.Convolution(Module(), torch.float64)
+        convolution.Convolution(o3.FullyConnectedTensorProduct("2x0e", "1x0e", "2x0e"), torch.float64)
