@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .base.files import read_json
 from .base.paths import WEIGHTS
+from .base.reading import DataFileError
 from .checkpoint import load_network
 from .crystals.given import as_structures
 from .crystals.plausible import doubtful
@@ -246,7 +247,10 @@ def at_hand(folder: str | Path | None = None, mended: bool = False) -> list[str]
 
 def _about(root: Path, variant: str) -> dict:
     """A variant's `calibration.json`; one that mends the networks of another takes from there what it does not say itself."""
-    about = json.loads((root / variant / "calibration.json").read_text(encoding="utf-8"))
+    path = root / variant / "calibration.json"
+    about = read_json(path)
+    if not isinstance(about, dict) or "targets" not in about or not {"networks", "members"} & set(about):
+        raise DataFileError("not a calibration that the kit writes: check it out again", path)
     if "networks" not in about:
         return about
     other = _about(root, about["networks"])

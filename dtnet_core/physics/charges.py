@@ -11,18 +11,15 @@ small antisymmetric part that sites of low symmetry may have is left out. The me
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save
 from scipy.linalg import cho_factor, cho_solve
 
-from ..base.files import write_atomic
+from ..base.arrays import read_arrays, write_arrays
 from ..base.kernel import project, scaled, squared_distances, units
 from ..features import Features, from_mandel, to_mandel
 
@@ -90,18 +87,16 @@ class ChargeModel:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; points in half precision, in which they were fitted."""
         about = {"features": self.features, "mean": self.mean, "length": self.length, "spread": self.spread}
-        arrays = {k: np.ascontiguousarray(getattr(self, k), dtype=np.float32) for k in _ARRAYS if k != "points"}
-        write_atomic(path, save(arrays | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}, {"charges": json.dumps(about)}))
+        write_arrays(path, "charges", {k: getattr(self, k) for k in _ARRAYS}, about, half=("points",))
 
 
 _ARRAYS = ("center", "scale", "components", "mix", "points", "isotropic", "tensor")
 
 
 def load_charges(path: str | Path) -> ChargeModel:
-    """Read what `ChargeModel.save` wrote; nothing in the file is executed."""
-    with safe_open(path, "np") as file:
-        arrays = {k: file.get_tensor(k).astype(float) for k in _ARRAYS}
-        return ChargeModel(**arrays, **json.loads(file.metadata()["charges"]))
+    """Read what `ChargeModel.save` wrote; see `base.arrays.read_arrays`."""
+    arrays, about = read_arrays(path, "charges", _ARRAYS)
+    return ChargeModel(**arrays, **about)
 
 
 def doubt(kernel: np.ndarray) -> np.ndarray:

@@ -6,15 +6,12 @@ ratio between the true ionic constant and the sum, from pooled features of the p
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from ..base.files import write_atomic
+from ..base.arrays import read_arrays, write_arrays
 from ..base.kernel import fit_projection, gaussian, project
 from ..metrics import log_of
 from .modes import DAMPINGS
@@ -64,17 +61,16 @@ class Companion:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file in single precision."""
-        arrays = {k: np.ascontiguousarray(getattr(self, k), dtype=np.float32) for k in _ARRAYS}
-        write_atomic(path, save(arrays, {"companion": json.dumps({"intercept": self.intercept})}))
+        write_arrays(path, "companion", {k: getattr(self, k) for k in _ARRAYS}, {"intercept": self.intercept})
 
 
 _ARRAYS = ("center", "scale", "components", "number_mean", "number_scale", "vectors", "weights")
 
 
 def load_companion(path: str | Path) -> Companion:
-    """Read what `Companion.save` wrote; nothing in the file is executed."""
-    with safe_open(path, "np") as file:
-        return Companion(**{k: file.get_tensor(k).astype(float) for k in _ARRAYS}, **json.loads(file.metadata()["companion"]))
+    """Read what `Companion.save` wrote; see `base.arrays.read_arrays`."""
+    arrays, about = read_arrays(path, "companion", _ARRAYS)
+    return Companion(**arrays, **about)
 
 
 def fit_companion(pooled: np.ndarray, numbers: np.ndarray, constants: np.ndarray) -> Companion:

@@ -7,16 +7,13 @@ How far and how much was chosen on two folds of the benchmark of reach (pairs of
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from ..base.files import write_atomic
+from ..base.arrays import read_arrays, write_arrays
 from ..base.kernel import fit_projection, gaussian, project
 from ..metrics import SMALLEST_CONSTANT, log_of, raw_constant
 
@@ -84,17 +81,15 @@ class Guess:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; vectors and components in half precision."""
-        kinds = {k: np.float16 if k in ("vectors", "components") else np.float32 for k in _ARRAYS}
-        write_atomic(path, save({k: np.ascontiguousarray(getattr(self, k), dtype=kind) for k, kind in kinds.items()}, {"guess": json.dumps({"targets": ["electronic", "ionic"]})}))
+        write_arrays(path, "guess", {k: getattr(self, k) for k in _ARRAYS}, {"targets": ["electronic", "ionic"]}, half=("vectors", "components"))
 
 
 _ARRAYS = ("center", "scale", "components", "vectors", "weights", "intercepts")
 
 
 def load_guess(path: str | Path) -> Guess:
-    """Read what `Guess.save` wrote; nothing in the file is executed."""
-    with safe_open(path, "np") as file:
-        return Guess(**{k: file.get_tensor(k).astype(float) for k in _ARRAYS})
+    """Read what `Guess.save` wrote; see `base.arrays.read_arrays`."""
+    return Guess(**read_arrays(path, "guess", _ARRAYS)[0])
 
 
 def fit_guess(pooled: np.ndarray, constants: np.ndarray) -> Guess:

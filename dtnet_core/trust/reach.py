@@ -7,7 +7,6 @@ of the median of that among the training crystals themselves.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Composition, Structure
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from ..base.files import write_atomic
+from ..base.arrays import read_arrays, write_arrays
 from ..base.kernel import fit_projection, project
 from ..features import Features, concatenate_crystals
 from ..layers import pooled
@@ -156,9 +153,10 @@ class Reach:
             if beside is not None:
                 beside.save(Path(path).with_name(name))
         about = {"ids": self.ids, "formulas": self.formulas, "unit": self.unit, "limit": self.limit, "typical": self.typical, "features": FEATURES}
-        arrays = {"center": self.center, "scale": self.scale, "components": self.components}
-        tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()} | {"points": np.ascontiguousarray(self.points, dtype=np.float16)}
-        write_atomic(path, save(tensors, {"reach": json.dumps(about)}))
+        write_arrays(path, "reach", {k: getattr(self, k) for k in _ARRAYS}, about, half=("points",))
+
+
+_ARRAYS = ("center", "scale", "components", "points")
 
 
 def growth(distance: np.ndarray, power: float) -> np.ndarray:
@@ -167,10 +165,8 @@ def growth(distance: np.ndarray, power: float) -> np.ndarray:
 
 
 def load_reach(path: str | Path) -> Reach:
-    """Read what `Reach.save` wrote, with guess and estimate of strain beside it; nothing in the files is executed."""
-    with safe_open(path, "np") as file:
-        arrays = {k: file.get_tensor(k).astype(float) for k in ("center", "scale", "components", "points")}
-        about = json.loads(file.metadata()["reach"])
+    """Read what `Reach.save` wrote, with guess and estimate of strain beside it; see `base.arrays.read_arrays`."""
+    arrays, about = read_arrays(path, "reach", _ARRAYS)
     about.pop("features")
     beside, size = {name: Path(path).with_name(name) for name in (GUESS, STRAIN)}, len(arrays["center"])
     guess = load_guess(beside[GUESS]) if beside[GUESS].is_file() else None

@@ -6,7 +6,6 @@ All lattice constants are scaled alike: shear, strain along one axis, gaps betwe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +15,8 @@ from typing import cast
 import numpy as np
 import torch
 from pymatgen.core import Structure
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from ..base.files import write_atomic
+from ..base.arrays import read_arrays, write_arrays
 from ..potentials.graph import build_graph
 from ..potentials.open_encoder import OpenEncoder
 from ..potentials.registry import load_encoder
@@ -57,14 +54,16 @@ class Estimate:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file in single precision."""
-        arrays = {k: np.ascontiguousarray(getattr(self, k), dtype=np.float32) for k in ("center", "scale", "weights")}
-        write_atomic(path, save(arrays, {"strain": json.dumps({"intercept": self.intercept})}))
+        write_arrays(path, "strain", {k: getattr(self, k) for k in _ARRAYS}, {"intercept": self.intercept})
+
+
+_ARRAYS = ("center", "scale", "weights")
 
 
 def load_estimate(path: str | Path) -> Estimate:
-    """Read what `Estimate.save` wrote; nothing in the file is executed."""
-    with safe_open(path, "np") as file:
-        return Estimate(**{k: file.get_tensor(k).astype(float) for k in ("center", "scale", "weights")}, **json.loads(file.metadata()["strain"]))
+    """Read what `Estimate.save` wrote; see `base.arrays.read_arrays`."""
+    arrays, about = read_arrays(path, "strain", _ARRAYS)
+    return Estimate(**arrays, **about)
 
 
 def fit_estimate(invariants: np.ndarray, strains: np.ndarray) -> Estimate:
