@@ -44,7 +44,7 @@ class FitResult:
 
 def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, model: DTNetConfig | None = None,
         config: TrainConfig | None = None, checkpoint: str | Path | None = None, checkpoint_every: int = 20,
-        progress: bool = True, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> FitResult:  # fmt: skip
+        progress: bool = True, loss: Callable[[Tensor, Tensor], Tensor] | None = None, relative: float = 0.0) -> FitResult:  # fmt: skip
     """Train a DTNet on some crystals of a set, watching others.
 
     Parameters
@@ -65,6 +65,8 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     progress : bool
     loss : callable, optional
         Of predicted and true tensors [b, K, 6] in Mandel's notation; default: see `Run.loss`. A checkpoint does not know it.
+    relative : float
+        Of several targets, the power of `losses.lighter` in training; validation takes errors as they are.
 
     Returns
     -------
@@ -94,9 +96,9 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     )
     steps = math.ceil(len(train) / config.batch_size) * config.max_epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    run = Run(network, optimizer, schedule, order, config, loss)
+    run = Run(network, optimizer, schedule, order, config, loss, relative)
     identity = json.dumps(
-        [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train)]
+        [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train), *[relative] * bool(relative)]
     )
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(Path(checkpoint), identity)

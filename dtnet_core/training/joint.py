@@ -147,10 +147,10 @@ def fit_member(recipe: Recipe, task: Task, split: dict[str, np.ndarray], seed: i
     code = sources(*CODE_OF_A_RUN)
     kept = data.start.numpy().tobytes()  # an encoder that tells equivalent atoms apart keeps more of them
     targets = hashlib.sha256(b"" if task.data.targets is None else task.data.targets.numpy().tobytes()).hexdigest()
-    settings = (features, recipe.train, shape, seed, member, task.checksum, targets, kept, code, *map(bytes, split.values()))
+    settings = (features, recipe.train, recipe.relative, shape, seed, member, task.checksum, targets, kept, code, *map(bytes, split.values()))
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
     checkpoint = Path(cache_dir or default_cache_dir()) / "runs" / f"joint-seed{seed}-{member}-{digest}.pt"
-    return fit(data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress)
+    return fit(data, split["train"], split["val"], seed + 1000 * member, shape, recipe.train, checkpoint, progress=progress, relative=recipe.relative)
 
 
 def predict_members(networks: Sequence[DTNet], recipe: Recipe, task: Task, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..readout import DTNet
-from .losses import joint_errors, mae_ten_loss, mean_of_known
+from .losses import joint_errors, lighter, mae_ten_loss, mean_of_known
 from .sets import CrystalSet
 
 
@@ -55,8 +55,8 @@ class Run:
     """The state of a training run: everything that a checkpoint holds."""
 
     def __init__(self, network: DTNet, optimizer, schedule, order: torch.Generator, config: TrainConfig,
-                 criterion: Callable[[Tensor, Tensor], Tensor] | None = None):  # fmt: skip
-        self.criterion = criterion
+                 criterion: Callable[[Tensor, Tensor], Tensor] | None = None, relative: float = 0.0):  # fmt: skip
+        self.criterion, self.relative = criterion, relative
         self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
         self.weights = config.weights
         self.network, self.optimizer, self.schedule, self.order = network, optimizer, schedule, order
@@ -85,8 +85,8 @@ class Run:
         self.history["train"].append(total / len(rows))
 
     def loss(self, data: CrystalSet, rows: Tensor, network: DTNet | None = None) -> Tensor:
-        """MAE_ten of one target; of several, the mean of their `joint_errors`, each in units of its spread."""
-        network = network or self.network
+        """MAE_ten of one target; of several, the mean of their `joint_errors`, each in units of its spread. In training (without `network`) those of large tensors may count less."""
+        lightened, network = self.relative if network is None else 0.0, network or self.network
         predicted = network.forward_mandel(data.batch(rows))  # [b, K, 6]
         if self.criterion is not None:
             return self.criterion(predicted, data.targets[rows])
@@ -95,6 +95,8 @@ class Run:
         scale = torch.cat([network.output_scale, network.output_scale.sum(0, keepdim=True)])  # [K + 1]
         weights = scale.new_tensor(self.weights or [1.0] * len(scale))
         errors, known = joint_errors(predicted, data.targets[rows], None if data.form is None else data.form[rows])
+        if lightened:
+            errors = errors * lighter(data.targets[rows], network.output_mean, lightened)
         return (mean_of_known(errors, known) * (weights / weights.mean() / scale)).mean()
 
     @torch.inference_mode()

@@ -36,6 +36,16 @@ def joint_errors(predicted: Tensor, target: Tensor, form: Tensor | None) -> tupl
     return errors, known
 
 
+def lighter(target: Tensor, typical: Tensor, power: float) -> Tensor:
+    """Weights of the errors of `joint_errors`, by which those of large tensors count less: [B, K, 6], and a typical constant of each target [K], -> [B, K + 1].
+
+    (2 t / (t + c))^power for a constant c, where t is the typical one: between errors as they are (power 0) and errors relative to t + c (power 1). 1 where c is not known.
+    """
+    constants = torch.cat([target, target.sum(1, keepdim=True)], 1)[..., :3].mean(-1).clamp_min(0)
+    typical = torch.cat([typical, typical.sum(0, keepdim=True)])
+    return ((2 * typical / (typical + constants)) ** power).nan_to_num(1.0)
+
+
 def mean_of_known(errors: Tensor, known: Tensor) -> Tensor:
     """[B, K] -> [K]: mean over the crystals whose label is known, 0 where none is."""
     return errors.sum(0) / known.sum(0).clamp_min(1)

@@ -27,12 +27,15 @@ class Recipe:
     train : TrainConfig
     options : dict
         Arguments of `readout.DTNetConfig` other than its channels and outputs.
+    relative : float
+        By how much errors of large tensors count less, see `losses.lighter`.
     """
 
     members: tuple[str, ...]
     labels: tuple[str, ...] = WITH_TOTAL
     train: TrainConfig = field(default_factory=lambda: TRAIN)
     options: dict = field(default_factory=lambda: OPTIONS)
+    relative: float = 0.0
 
     @property
     def features(self) -> str:

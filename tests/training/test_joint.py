@@ -28,7 +28,7 @@ from dtnet_core.training.calibration import calibrate, spread_ratios
 from dtnet_core.training.fit import TrainConfig
 from dtnet_core.training.joint import Task, run_joint
 from dtnet_core.training.loop import Run
-from dtnet_core.training.losses import joint_errors, mean_of_known
+from dtnet_core.training.losses import joint_errors, lighter, mean_of_known
 from dtnet_core.training.recipes import Recipe
 from dtnet_core.training.search import validate
 from dtnet_core.training.sets import build_set
@@ -117,6 +117,15 @@ def test_loss_of_a_tensor_and_of_a_scalar():
     diagonal = np.abs(np.diagonal(a[0, 0] - b[0, 0])).sum() / 6  # three of six elements, the others right
     assert again[0, 0].item() == pytest.approx(diagonal) and known[1].tolist() == [True, False, False] and again[1, 1:].tolist() == [0, 0]
     np.testing.assert_allclose(mean_of_known(again, known), [again[:, 0].mean(), *(again[[0, 2, 3, 4], k].mean() for k in (1, 2))], rtol=1e-12)
+
+
+def test_errors_of_large_tensors_count_less():
+    """By hand: constants 2 and 6 beside typical ones of 2 and 3; what is not known counts as it did."""
+    target = torch.stack([to_mandel(x * torch.eye(3)) for x in (2.0, 6.0)])[None].repeat(2, 1, 1)
+    target[1, 1] = float("nan")
+    typical = torch.tensor([2.0, 3.0])
+    assert lighter(target, typical, 1.0).tolist() == [pytest.approx([1, 6 / 9, 10 / 13]), [1, 1, 1]]
+    assert lighter(target, typical, 0.5)[0].tolist() == pytest.approx([1, (6 / 9) ** 0.5, (10 / 13) ** 0.5]) and (lighter(target, typical, 0.0) == 1).all()
 
 
 @pytest.fixture(scope="module")
@@ -269,9 +278,13 @@ def test_weights_of_the_loss_are_electronic_ionic_total():
     errors = np.array([0.4 / 2 / 2, 1.2 / 2 / 3, 1.6 / 2 / 5])  # half of an isotropic error, in units of the spreads
     for weights in ((5.0, 1.0, 0.5), (), (1.0, 1.0, 9.0)):
         run = Run.__new__(Run)
-        run.network, run.criterion, run.weights = network, None, weights
+        run.network, run.criterion, run.weights, run.relative = network, None, weights, 0.0
         expected = np.array(weights or (1, 1, 1)) / np.mean(weights or 1)
         assert run.loss(data, torch.arange(2)).item() == pytest.approx((expected * errors).mean(), rel=1e-5)
+    # constants of 4, 10 and 14 beside typical ones of 4, 30 and 34: the first counts as it did, the others by 60/40 and 68/48; and not in validation
+    network.output_mean, run.weights, run.relative = torch.tensor([4.0, 30.0]), (), 2.0
+    assert run.loss(data, torch.arange(2)).item() == pytest.approx((errors * [1, 1.5**2, (68 / 48) ** 2]).mean(), rel=1e-5)
+    assert run.loss(data, torch.arange(2), network).item() == pytest.approx(errors.mean(), rel=1e-5)
     found = next(t for t in json.loads((ROOT / "data/results/search.json").read_text())["trials"] if t["number"] == 2)
     assert recipes.TRAIN.weights == pytest.approx((found["params"]["electronic"], 1.0, 1.0), abs=0.02)
 

@@ -29,7 +29,8 @@ RECIPE = Recipe(("a:0", "b:1", "a:0+b:1"), WITH_TOTAL, TrainConfig(3e-3, max_epo
 
 
 def as_today(settings: dict) -> dict:
-    """Settings of a stored run; once they told only whether there were further labels."""
+    """Settings of a stored run; once they told only whether there were further labels, and nothing of relative errors."""
+    settings = {"relative": 0.0} | settings
     if "auxiliary" not in settings:
         return settings
     return {k: v for k, v in settings.items() if k != "auxiliary"} | {"labels": list(WITH_TOTAL) if settings["auxiliary"] else []}
@@ -128,13 +129,13 @@ def test_members_differ_by_seed_and_features(task, monkeypatch, tmp_path):
 
     data, train, val, seed, shape, config, checkpoint, more = given(2, 1)
     assert torch.equal(data.scalars, task.of("b:1").scalars) and train is split["train"] and val is split["val"] and seed == 1002
-    assert shape == DTNetConfig(CHANNELS, outputs=2, functionals=2, **RECIPE.options) and config is RECIPE.train and more == {"progress": False}
+    assert shape == DTNetConfig(CHANNELS, outputs=2, functionals=2, **RECIPE.options) and config is RECIPE.train and more == {"progress": False, "relative": 0.0}
     assert checkpoint.parent == tmp_path / "runs" and re.fullmatch(r"joint-seed2-1-[0-9a-f]{20}\.pt", checkpoint.name) and given(2, 1)[6] == checkpoint
     assert given(2, 2)[0] is task.data and [given(0, 2)[3], given(3, 0)[3]] == [2000, 3]
     labels = replace(task, data=replace(task.data, targets=task.data.targets + 1e-3))
     other = split | {"train": split["train"][1:]}
     kept = replace(task, data=replace(task.data, start=task.data.start + 1))
-    variants = [given(2, 1, replace(RECIPE, train=replace(RECIPE.train, batch_size=32))), given(2, 1, replace(RECIPE, options=RECIPE.options | {"hidden": 9})),
+    variants = [given(2, 1, replace(RECIPE, train=replace(RECIPE.train, batch_size=32))), given(2, 1, replace(RECIPE, options=RECIPE.options | {"hidden": 9})), given(2, 1, replace(RECIPE, relative=0.5)),
                 given(2, 1, task=labels), given(2, 1, split=other), given(2, 1, task=replace(task, checksum="x")), given(2, 1, task=kept), given(3, 1), given(2, 0)]  # fmt: skip
     assert len({checkpoint, *(v[6] for v in variants)}) == 1 + len(variants)
 
