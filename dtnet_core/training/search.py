@@ -113,15 +113,16 @@ def narrow(task: Task, labels: Sequence[str]) -> Task:
 
 
 def run_roads(names: Sequence[str], results: str | Path) -> None:
-    """Measure roads that the results file does not hold yet, one by one, on one reading of the features of `ALL`; other encoders are read when they are asked for."""
-    task = None
+    """Measure roads that the results file does not hold yet, one by one, on one reading of those features of `ALL` that they need; other encoders are read when they are asked for."""
+    task, needed = None, {part for name in names for part in changed(PLAIN, **ROADS[name]).features.split("+")}
+    shared = "+".join(part for part in ALL.split("+") if part in needed)
     for name in names:
         if any(r["road"] == name for r in load_results(results)):
             print(f"{name} not measured now: {results} has it", flush=True)
             continue
         recipe = changed(PLAIN, **ROADS[name])
         if set(recipe.features.split("+")) <= set(ALL.split("+")):
-            task = task or load_task(Recipe((ALL,), WITH_TOTAL if any(ROADS[n].get("labels") for n in names) else ()))
+            task = task or load_task(Recipe((shared,), WITH_TOTAL if any(ROADS[n].get("labels") for n in names) else ()))
             seen = narrow(task, recipe.labels)
         else:
             seen = load_task(recipe)
