@@ -98,7 +98,7 @@ def fit(data: CrystalSet, train: np.ndarray, validation: np.ndarray, seed: int, 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     run = Run(network, optimizer, schedule, order, config, loss, relative)
     identity = json.dumps(
-        [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train), *[relative] * bool(relative)]
+        [seed, asdict(model_config), asdict(config), len(train), len(validation), _fingerprint(data, train), relative]
     )
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(Path(checkpoint), identity)
